@@ -1,0 +1,41 @@
+"""Every error that crsrisk raises on purpose about what a user or a hospital sent.
+
+A message says what came, what is accepted and what to do. It names variables, units, files, rows and columns,
+never a patient's values or identifiers: messages reach logs.
+"""
+
+
+class CrsRiskError(ValueError):
+    """Base of all errors about input; the service answers 422, the command line one line and exit code 2."""
+
+
+class CohortError(CrsRiskError):
+    """A cohort folder that can't be used; `problems` holds one sentence per finding."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class TimeError(CrsRiskError):
+    """A time without zone, out of order or not to be parsed."""
+
+
+class UnitError(CrsRiskError):
+    """A missing or unknown unit, or a number that is none."""
+
+
+class UnknownVariableError(CrsRiskError):
+    """A variable that the analyte catalogue does not list."""
+
+
+class UnknownTherapyError(CrsRiskError):
+    """A therapy that neither the catalogue nor the cohort's therapies.toml lists."""
+
+
+class ModelError(CrsRiskError):
+    """A model version that is missing, incomplete, altered or made for other features."""
+
+
+class NotEnoughDataError(CrsRiskError):
+    """Too few patients or events for what was asked."""
