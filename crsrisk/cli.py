@@ -1,0 +1,310 @@
+"""The command line: reads arguments, calls the verb, prints its result. No logic lives here.
+
+Results go to stdout (`--json` for machines), logs and progress to stderr. Exit codes: 0 done, 1 the data or the
+environment has errors (`check`, `doctor`), 2 the input can't be used.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from crsrisk import verbs
+from crsrisk._version import __version__
+from crsrisk.errors import CrsRiskError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    name="crsrisk",
+    help="Risk of severe cytokine release syndrome after T-cell-engaging therapy. Research software.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Cohort folder.")]
+OutFile = Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet.")]
+NewFolder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; absent or empty.")]
+Landmarks = Annotated[str, typer.Option("--landmarks", help="Hours after the latest dose, e.g. 0,24,48.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _refusing(verb: Callable[P, R]) -> Callable[P, R]:
+    """The verb with errors about the input turned into lines on stderr and exit code 2."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except CrsRiskError as error:
+            print(f"crsrisk: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+    return wrapped
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"crsrisk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Risk of severe cytokine release syndrome after T-cell-engaging therapy. Research software."""
+
+
+@app.command()
+@_refusing
+def demo(
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop before serving.")] = False,
+    courses: Annotated[int, typer.Option(help="Simulated courses to train on.")] = 1600,
+    seed: Seed = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate, check, train, register, promote, score; then serve with the pages filled."""
+    with _progress() as progress:
+        result = verbs.demo(courses=courses, seed=seed, progress=progress)
+    _print(result.to_dict(), result.to_text(), as_json)
+    if not no_serve:
+        verbs.serve(ward=result.ward)
+
+
+@app.command()
+@_refusing
+def simulate(
+    out: NewFolder,
+    courses: Annotated[int, typer.Option("--courses", min=1, help="Number of courses.")] = 200,
+    seed: Seed = 0,
+    therapies: Annotated[str, typer.Option(help="Therapy keys, comma separated; all when empty.")] = "",
+    truth: Annotated[int, typer.Option(min=0, help="Forward simulations per landmark for truth.parquet.")] = 0,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet instead of CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a synthetic cohort folder."""
+    keys = [key.strip() for key in therapies.split(",") if key.strip()] or None
+    made = verbs.simulate(out, courses=courses, seed=seed, therapies=keys, truth=truth, parquet=parquet)
+    facts = {"folder": str(out), "courses": len(made.courses), "events": len(made.events), "seed": seed}
+    _print(facts, f"{facts['courses']} courses, {facts['events']} events in {out}", as_json)
+
+
+@app.command()
+@_refusing
+def template(out: NewFolder, as_json: AsJson = False) -> None:
+    """Write an empty cohort folder with headers, units and an example row."""
+    folder = verbs.template(out)
+    _print({"folder": str(folder)}, f"fill in the tables of {folder}, then: crsrisk check {folder}", as_json)
+
+
+@app.command()
+@_refusing
+def check(cohort: CohortFolder, as_json: AsJson = False) -> None:
+    """Check validity, units and quality; exit code 1 on an error."""
+    report = verbs.check(cohort)
+    _print(report.to_dict(), report.to_text(), as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_refusing
+def grade(cohort: CohortFolder, out: OutFile, as_json: AsJson = False) -> None:
+    """Derive ASTCT grades over time from raw events, with the rule that fired."""
+    grades = verbs.grade(cohort)
+    _write(grades, out)
+    counts = {str(state): int(n) for state, n in grades["state"].value_counts().items()}
+    facts = {"file": str(out), "rows": len(grades), "courses": int(grades["course_id"].nunique()), "states": counts}
+    _print(facts, f"{facts['rows']} grades of {facts['courses']} courses in {out}: {counts}", as_json)
+
+
+@app.command()
+@_refusing
+def features(cohort: CohortFolder, out: OutFile, landmarks: Landmarks = "", as_json: AsJson = False) -> None:
+    """Compute the feature table: a row per course, dose and landmark."""
+    table = verbs.features(cohort, landmarks=_hours(landmarks))
+    _write(table.frame(), out)
+    facts = {"file": str(out), "rows": len(table.rows), "features": len(table.names)}
+    _print(facts, f"{facts['rows']} rows x {facts['features']} features in {out}", as_json)
+
+
+@app.command()
+@_refusing
+def crossvalidate(
+    cohort: CohortFolder,
+    out: OutFile,
+    landmarks: Landmarks = "",
+    folds: Annotated[Path | None, typer.Option(help="CSV with course_id, repeat, fold.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of the split.")] = 1,
+    trials: Annotated[int, typer.Option(min=0, help="Tuning trials inside each training fold.")] = 8,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Out-of-fold risks of our model and every comparator, split by patient."""
+    with _progress() as progress:
+        result = verbs.crossvalidate(
+            cohort,
+            landmarks=_hours(landmarks),
+            folds=folds,
+            repeats=repeats,
+            trials=trials,
+            seed=seed,
+            progress=progress,
+        )
+    _write(result.predictions, out)
+    _print(result.to_dict(), result.to_text(), as_json)
+
+
+@app.command()
+@_refusing
+def train(
+    cohort: CohortFolder,
+    family: Annotated[str | None, typer.Option(help="One family; all in the cohort when absent.")] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Tuning trials.")] = 20,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit, evaluate, log to MLflow and register a version per family."""
+    with _progress() as progress:
+        result = verbs.train(cohort, family=family, trials=trials, seed=seed, progress=progress)
+    _print(result.to_dict(), result.to_text(), as_json)
+
+
+@app.command()
+@_refusing
+def score(
+    cohort: CohortFolder,
+    out: OutFile,
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME/VERSION or models:/NAME@ALIAS; champions when absent.")
+    ] = None,
+    landmarks: Landmarks = "",
+    as_json: AsJson = False,
+) -> None:
+    """Risks for a whole cohort, with intervals and top contributions."""
+    risks = verbs.score(cohort, model=model, landmarks=_hours(landmarks))
+    _write(risks, out)
+    abstained = int(risks["abstained"].sum())
+    facts = {"file": str(out), "rows": len(risks), "abstained": abstained}
+    _print(facts, f"{facts['rows']} risks in {out}, {abstained} of them abstained with a reason", as_json)
+
+
+@app.command()
+@_refusing
+def promote(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. crsrisk-cd19_cart.")],
+    version: Annotated[str, typer.Argument(help="Version to make champion.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; is kept with the version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a complete, unaltered version the champion."""
+    promoted = verbs.promote(name, version, reason=reason)
+    _print(promoted, f"{name} version {version} is champion", as_json)
+
+
+@app.command()
+@_refusing
+def models(as_json: AsJson = False) -> None:
+    """List registered versions and which of them is champion."""
+    listed = verbs.models()
+    lines = [
+        f"{m['name']}  version {m['version']}  {m['strategy']}  {', '.join(m['aliases']) or '-'}" for m in listed
+    ]
+    _print(listed, "\n".join(lines) or "no registered model; run: crsrisk train COHORT", as_json)
+
+
+@app.command()
+@_refusing
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    ward: Annotated[Path | None, typer.Option(help="Cohort folder whose patients the pages list.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve REST and pages with the champions."""
+    verbs.serve(host=host, port=port, ward=ward, announce_json=as_json)
+
+
+@app.command()
+@_refusing
+def doctor(as_json: AsJson = False) -> None:
+    """Versions, shadowed packages, settings and whether the registry answers; exit code 1 on a fault."""
+    findings = verbs.doctor()
+    lines = [f"{'ok   ' if f['ok'] else 'FAULT'} {f['what']}: {f['found']}" for f in findings]
+    _print(findings, "\n".join(lines), as_json)
+    if not all(f["ok"] for f in findings):
+        raise typer.Exit(1)
+
+
+def _hours(text: str) -> tuple[float, ...] | None:
+    if not text.strip():
+        return None
+    try:
+        hours = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise CrsRiskError(f"--landmarks {text!r}: give hours separated by commas, e.g. 0,24,48") from None
+    if any(not 0 <= h < 10_000 for h in hours) or len(set(hours)) < len(hours):
+        raise CrsRiskError(f"--landmarks {text!r}: give different hours from 0 on, e.g. 0,24,48")
+    return tuple(sorted(hours))
+
+
+def _print(result: Any, text: str, as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def _write(frame: pd.DataFrame, out: Path) -> None:
+    if out.suffix not in (".csv", ".parquet"):
+        raise CrsRiskError(f"--out {out.name}: the ending decides the form; use .csv or .parquet")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".csv":
+        frame.to_csv(out, index=False)
+    else:
+        frame.to_parquet(out, index=False)
+
+
+@contextmanager
+def _progress() -> Iterator[verbs.Progress]:
+    """A bar per task on stderr; plain lines when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def line(task: str, done: int, total: int) -> None:
+            if task not in seen or done == total:
+                seen.add(task)
+                print(f"{task}: {done}/{total}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def bar(task: str, done: int, total: int) -> None:
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=total)
+            bars.update(tasks[task], completed=done, total=total)
+
+        yield bar
