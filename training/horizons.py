@@ -1,0 +1,54 @@
+"""Which horizons a landmark has: 24 h, 72 h and the rest of the window, never beyond the window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crsrisk.therapies import Therapy, is_engager, window_hours
+
+REST: None = None
+DEFAULT_HORIZONS: tuple[float | None, ...] = (24.0, 72.0, REST)
+
+
+def scheduled_window_hours(therapy: Therapy, dose: int) -> float:
+    """Hours after a dose in which CRS counts, as planned: to the next scheduled dose, 168 h at most (336 for cells).
+
+    A prediction can't know when the next dose will be given, so the schedule of the therapy decides; without one
+    the window of the class counts.
+    """
+    window = window_hours(therapy)
+    if not is_engager(therapy) or dose >= len(therapy.doses):
+        return window
+    gap = therapy.doses[dose].hours - therapy.doses[dose - 1].hours
+    return min(window, gap) if gap > 0 else window
+
+
+def expand(
+    landmark: NDArray[np.float64], window_end: NDArray[np.float64], horizons: Sequence[float | None]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Row numbers, horizon in hours and `rest of window` for every horizon that a row has.
+
+    A fixed horizon that reaches the end of the window or passes it is dropped: the rest of the window says the same.
+    Rows come out sorted by row and horizon. landmark, window_end: shape (n_rows,), hours from the dose.
+    """
+    rest = window_end - landmark
+    rows, hours, whole = [], [], []
+    for horizon in horizons:
+        if horizon is None:
+            keep = np.flatnonzero(rest > 0)
+            rows.append(keep)
+            hours.append(rest[keep])
+            whole.append(np.ones(len(keep), dtype=bool))
+        else:
+            keep = np.flatnonzero(horizon < rest)
+            rows.append(keep)
+            hours.append(np.full(len(keep), float(horizon)))
+            whole.append(np.zeros(len(keep), dtype=bool))
+    if not rows:
+        return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=bool)
+    row, hour, is_rest = np.concatenate(rows), np.concatenate(hours), np.concatenate(whole)
+    order = np.lexsort((hour, row))
+    return row[order], hour[order], is_rest[order]

@@ -1,0 +1,263 @@
+"""A risk model as data: base-rate offset, trees, calibration and interval; and what it says about a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crsrisk.errors import ModelError
+from crsrisk.therapies import Therapy, therapy, window_hours
+from training.horizons import DEFAULT_HORIZONS, expand, scheduled_window_hours
+from training.offset import OffsetSpec, sigmoid
+from training.trees import FlatTrees, flat_trees
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+    from features.matrix import FeatureTable
+
+Array = NDArray[np.float64]
+Strategy = Literal["own", "shared", "offset"]
+TIME_FEATURES = ("landmark_hours", "horizon_hours")  # the last two columns of every design matrix
+Z90 = 1.6448536269514722
+_FEW_ROWS = 32  # up to here walking all refits' trees at once is quicker than one LightGBM call per refit
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logistic recalibration: log odds of the risk = intercept + slope * (offset + trees); slope above 0."""
+
+    intercept: float = 0.0
+    slope: float = 1.0
+    events: int = 0  # severe patients behind it; 0: not fitted
+
+
+@dataclass(frozen=True)
+class IntervalSpec:
+    """What widens the interval: sd of the intercept (log odds) per therapy seen, and the refits of the trees."""
+
+    level: float = 0.90
+    intercept_sd: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Risks of n rows x their horizons; every array has one entry per (row, horizon), sorted by both.
+
+    log_odds equals intercept + slope * (base + contributions.sum(axis=1)) to rounding; base holds the offset and the
+    expected value of the trees. low and high bound a 90 % interval of the risk.
+    """
+
+    row: NDArray[np.int64]
+    horizon_hours: Array
+    rest_of_window: NDArray[np.bool_]
+    risk: Array
+    low: Array
+    high: Array
+    log_odds: Array
+    offset: Array
+    base: Array
+    contributions: Array
+    names: tuple[str, ...]
+    intercept: float
+    slope: float
+
+    def of_row(self, row: int) -> NDArray[np.int64]:
+        """Positions of one row's horizons, shortest first."""
+        return np.flatnonzero(self.row == row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskModel:
+    """One family's model. Everything is data: `save_model` writes it as text files, `load_model` reads it back."""
+
+    family: str | None
+    feature_names: tuple[str, ...]
+    feature_digest: str
+    strategy: Strategy
+    offset: OffsetSpec
+    calibration: Calibration = field(default_factory=Calibration)
+    interval: IntervalSpec = field(default_factory=IntervalSpec)
+    booster_text: str | None = None
+    bootstrap_texts: tuple[str, ...] = ()
+    landmarks: tuple[float, ...] = ()
+    horizons: tuple[float | None, ...] = DEFAULT_HORIZONS
+    n_patients: int = 0
+    n_events: int = 0
+    therapies_seen: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns of the design matrix: the predictors, then landmark and horizon in hours."""
+        return (*self.feature_names, *TIME_FEATURES)
+
+    @cached_property
+    def booster(self) -> Booster | None:
+        """The trees, parsed once; None when the model is the offset alone."""
+        return None if self.booster_text is None else _booster(self.booster_text)
+
+    @cached_property
+    def _refits(self) -> FlatTrees | None:
+        return flat_trees(self.bootstrap_texts) if self.bootstrap_texts else None
+
+    @cached_property
+    def _refit_boosters(self) -> list[Booster]:
+        return [_booster(text) for text in self.bootstrap_texts]
+
+    def seen(self, key: str) -> bool:
+        """Whether patients with this therapy were in the training data."""
+        return self.therapies_seen.get(key, 0) > 0
+
+    def predict(
+        self,
+        table: FeatureTable,
+        horizons: Sequence[float | None] = DEFAULT_HORIZONS,
+        *,
+        therapies: Mapping[str, Therapy] | None = None,
+        window_end_hours: Array | None = None,
+    ) -> Predictions:
+        """Risk, interval and explanation of every row of a feature table at every horizon that the row has.
+
+        Args:
+            table: needs rows' therapy, dose, landmark_hours and this model's features.
+            horizons: hours, None for the rest of the window; those that reach beyond the window are left out.
+            therapies: registered therapies outside the catalogue, by key.
+            window_end_hours: end of each row's window from its dose; None: as the therapy's schedule plans it.
+
+        Raises:
+            ModelError: the table lacks features of the model.
+        """
+        rows = table.rows
+        keys = rows["therapy"].tolist()
+        dose = rows["dose"].to_numpy(dtype=np.int64)
+        landmark = rows["landmark_hours"].to_numpy(dtype=np.float64)
+        if window_end_hours is None:
+            window_end_hours = planned_window_ends(keys, dose, landmark, therapies)
+        row, hours, rest = expand(landmark, window_end_hours, horizons)
+        values = self._columns(table)[row]
+        design = np.concatenate([values, landmark[row, None], hours[:, None]], axis=1)
+        offset = self.offset.offsets([keys[i] for i in row], dose[row], landmark[row], hours, therapies)
+        intercept_sd = self._intercept_sd(keys, therapies)[row]
+        return self._explained(row, hours, rest, design, offset, intercept_sd)
+
+    def margins(self, design: Array, offset: Array) -> Array:
+        """Offset plus trees (log odds before calibration) of rows of a design matrix, without explanation."""
+        if self.booster is None:
+            return offset
+        raw: Array = self.booster.predict(design, raw_score=True, num_threads=1)
+        return offset + raw
+
+    def _columns(self, table: FeatureTable) -> Array:
+        """The model's columns of a feature table in the model's order."""
+        if tuple(table.names) == self.feature_names:
+            return table.values
+        position = {name: i for i, name in enumerate(table.names)}
+        absent = [name for name in self.feature_names if name not in position]
+        if absent:
+            raise ModelError(
+                f"features absent from the table: {absent[:5]} ({len(absent)} in all); recompute it"
+            )
+        return table.values[:, [position[name] for name in self.feature_names]]
+
+    def _intercept_sd(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None) -> Array:
+        sd = {}
+        for key in dict.fromkeys(keys):
+            known = self.interval.intercept_sd.get(key)
+            sd[key] = known if known is not None else self.offset.rate_of(key, extra).logit_sd
+        return np.array([sd[key] for key in keys], dtype=np.float64)
+
+    def _explained(
+        self,
+        row: NDArray[np.int64],
+        hours: Array,
+        rest: NDArray[np.bool_],
+        design: Array,
+        offset: Array,
+        intercept_sd: Array,
+    ) -> Predictions:
+        a, b = self.calibration.intercept, self.calibration.slope
+        if self.booster is None or len(row) == 0:
+            base, contributions = offset, np.zeros((len(row), len(self.names)))
+        else:
+            explained = self.booster.predict(design, pred_contrib=True, num_threads=1)
+            base, contributions = offset + explained[:, -1], np.ascontiguousarray(explained[:, :-1])
+        log_odds = a + b * (base + contributions.sum(axis=1))
+        spread = np.sqrt(intercept_sd**2 + (b * self._refit_sd(design)) ** 2)
+        low, high = sigmoid(log_odds - Z90 * spread), sigmoid(log_odds + Z90 * spread)
+        return Predictions(
+            row=row,
+            horizon_hours=hours,
+            rest_of_window=rest,
+            risk=_never_falling(sigmoid(log_odds), row),
+            low=_never_falling(low, row),
+            high=_never_falling(high, row),
+            log_odds=log_odds,
+            offset=offset,
+            base=base,
+            contributions=contributions,
+            names=self.names,
+            intercept=a,
+            slope=b,
+        )
+
+    def _refit_sd(self, design: Array) -> Array:
+        """Spread of the bootstrap refits' margins (log odds); 0 when there are fewer than two."""
+        if self._refits is None or len(self.bootstrap_texts) < 2 or len(design) == 0:
+            return np.zeros(len(design))
+        if len(design) <= _FEW_ROWS:
+            margins = self._refits.margins(design)
+        else:
+            calls = [b.predict(design, raw_score=True, num_threads=1) for b in self._refit_boosters]
+            margins = np.stack(calls)
+        centre = margins.sum(axis=0) / len(margins)
+        variance = ((margins - centre) ** 2).sum(axis=0) / (len(margins) - 1)
+        spread: Array = np.sqrt(variance)
+        return spread
+
+
+def planned_window_ends(
+    keys: Sequence[str],
+    dose: NDArray[np.int64],
+    landmark: Array,
+    extra: Mapping[str, Therapy] | None = None,
+) -> Array:
+    """End of each row's window in hours from its dose, as the schedule plans it.
+
+    Where the next dose is late at the landmark, the window of the class counts.
+    """
+    ends: dict[tuple[str, int], tuple[float, float]] = {}
+    pairs = list(zip(keys, dose.tolist(), strict=True))
+    for key, number in dict.fromkeys(pairs):
+        known = therapy(key, extra)
+        ends[key, number] = (scheduled_window_hours(known, number), window_hours(known))
+    planned, whole = np.array([ends[pair] for pair in pairs], dtype=np.float64).reshape(-1, 2).T
+    return np.where(landmark < planned, planned, whole)
+
+
+def _never_falling(risk: Array, row: NDArray[np.int64]) -> Array:
+    """Running maximum over the horizons of each row.
+
+    Risks rise with the horizon by construction (monotone trees, rising offset, slope above 0); the bounds' spread is
+    not bound to, and rounding could turn an equality around.
+    """
+    result = risk.copy()
+    position = np.arange(len(row)) - np.searchsorted(row, row, side="left")
+    for k in range(1, int(position.max(initial=0)) + 1):
+        at = np.flatnonzero(position == k)
+        result[at] = np.maximum(result[at], result[at - 1])
+    return result
+
+
+def _booster(text: str) -> Booster:
+    import lightgbm
+
+    return lightgbm.Booster(model_str=text)

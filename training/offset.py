@@ -1,0 +1,223 @@
+"""The published base rate as an offset: what is known about a therapy before a patient's values are looked at.
+
+Published incidence is per patient over the whole window and all doses. The offset of a row is the logit of
+
+    rate * (S(dose, landmark + horizon) - S(dose, landmark)) / (1 - rate * S(dose, landmark))
+
+where S is the share of the class's severe onsets that lie before that time: the risk of a severe onset in
+(landmark, landmark + horizon] given none before. The shares come from the training patients, smoothed towards a
+lognormal curve; see docs/decisions/0060.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crsrisk.priors import prior
+from crsrisk.therapies import Therapy, therapy, window_hours
+
+ONSET_TO_SEVERE_HOURS = 24.0  # our convention, no source: severe CRS about a day after its onset
+CLASS_ONSET_HOURS = {
+    "cart": 72.0,
+    "engineered_t": 72.0,
+    "engager": 24.0,
+}  # our convention where no onset is sourced
+LOG_SPREAD = 0.7  # our convention: spread of log hours to severe CRS
+PSEUDO_ONSETS = 10.0  # weight of the lognormal curve against observed onsets
+KNOTS = (0.0, 6.0, 12.0, 18.0, 24.0, 36.0, 48.0, 60.0, 72.0, 96.0, 120.0, 144.0, 168.0, 216.0, 264.0, 336.0)
+MAX_DOSES = 6  # later doses share the curve and the share of the last one
+_SMALLEST = 1e-9
+
+
+def logit(p: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Log odds of a probability in (0, 1)."""
+    q = np.asarray(p, dtype=np.float64)
+    return np.log(q) - np.log1p(-q)
+
+
+def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Probability of log odds, without overflow."""
+    z = np.asarray(x, dtype=np.float64)
+    small = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, small) / (1.0 + small)
+
+
+@dataclass(frozen=True)
+class BaseRate:
+    """Published, shrunken incidence of severe CRS of one therapy, per patient."""
+
+    rate: float
+    logit_sd: float
+    level: str
+    class_: str
+
+
+@dataclass(frozen=True)
+class OnsetShares:
+    """When a class's severe onsets happen: share per dose and, per dose, the share before each knot (hours)."""
+
+    dose_share: tuple[float, ...]
+    before: tuple[tuple[float, ...], ...]
+    knots: tuple[float, ...]
+    onsets: int  # timed severe onsets behind it; 0: the lognormal curve alone
+
+    def earlier(self, dose: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the severe onsets of a course that lie before `hours` after this dose, over all doses so far."""
+        last = len(self.dose_share) - 1
+        at = np.clip(dose - 1, 0, last)
+        before = np.concatenate([[0.0], np.cumsum(self.dose_share)[:-1]])
+        share = np.asarray(self.dose_share)
+        result = np.empty(len(dose))
+        for k in np.unique(at):
+            mine = at == k
+            result[mine] = before[k] + share[k] * np.interp(hours[mine], self.knots, self.before[k])
+        return result
+
+
+@dataclass(frozen=True)
+class OffsetSpec:
+    """Everything the offset of a row needs: base rates by therapy and onset shares by class."""
+
+    rates: Mapping[str, BaseRate]
+    shares: Mapping[str, OnsetShares]
+
+    def rate_of(self, key: str, extra: Mapping[str, Therapy] | None = None) -> BaseRate:
+        """The base rate frozen in the model, or, for a therapy it never saw, the one of the catalogue now."""
+        known = self.rates.get(key)
+        return known if known is not None else base_rate(therapy(key, extra))
+
+    def offsets(
+        self,
+        therapies: Sequence[str],
+        dose: NDArray[np.int64],
+        landmark: NDArray[np.float64],
+        horizon: NDArray[np.float64],
+        extra: Mapping[str, Therapy] | None = None,
+    ) -> NDArray[np.float64]:
+        """Offset (log odds) of each row; finite, strictly increasing with the horizon inside the window."""
+        names = np.asarray(therapies, dtype=object)
+        result = np.empty(len(names))
+        for key in dict.fromkeys(names.tolist()):
+            mine = np.flatnonzero(names == key)
+            base = self.rate_of(key, extra)
+            shares = self.shares.get(base.class_) or default_shares(base.class_)
+            start = shares.earlier(dose[mine], landmark[mine])
+            end = shares.earlier(dose[mine], landmark[mine] + horizon[mine])
+            risk = base.rate * (end - start) / (1.0 - base.rate * start)
+            result[mine] = logit(np.clip(risk, _SMALLEST, 1.0 - _SMALLEST))
+        return result
+
+
+def base_rate(known: Therapy) -> BaseRate:
+    """The published, shrunken rate of severe CRS of a therapy, with the level that gave it."""
+    found = prior(known)
+    return BaseRate(
+        rate=float(found.rate), logit_sd=float(found.logit_sd), level=found.level, class_=known.class_
+    )
+
+
+def default_shares(class_: str, onset_hours: float | None = None, doses: int | None = None) -> OnsetShares:
+    """Onset shares without data: lognormal around the expected onset plus a day, the first doses carrying most."""
+    return onset_shares(
+        class_, np.empty(0, dtype=np.int64), np.empty(0), onset_hours=onset_hours, doses=doses
+    )
+
+
+def onset_shares(
+    class_: str,
+    dose: NDArray[np.int64],
+    hours: NDArray[np.float64],
+    *,
+    onset_hours: float | None = None,
+    doses: int | None = None,
+) -> OnsetShares:
+    """Onset shares of a class from timed severe onsets of training patients.
+
+    Args:
+        class_: cart, engager or engineered_t.
+        dose: dose in whose window each severe onset lies, from 1; shape (n,).
+        hours: hours of each severe onset after that dose; shape (n,).
+        onset_hours: expected hours to CRS onset of the therapies in the training data; None: our value per class.
+        doses: number of doses with a curve of their own; None: as many as a step-up usually has.
+    """
+    window = 168.0 if class_ == "engager" else 336.0
+    n_doses = min(MAX_DOSES, doses or (4 if class_ == "engager" else 1))
+    knots = tuple(k for k in KNOTS if k <= window)
+    expected = onset_hours if onset_hours is not None else CLASS_ONSET_HOURS[class_]
+    curve = _lognormal_before(np.asarray(knots), expected + ONSET_TO_SEVERE_HOURS)
+    at = np.clip(dose, 1, n_doses)
+    start = 0.5 ** np.arange(n_doses)  # our convention: each further dose carries half as many severe onsets
+    share = PSEUDO_ONSETS * start / start.sum() + np.bincount(at - 1, minlength=n_doses)
+    before = []
+    for k in range(1, n_doses + 1):
+        mine = hours[at == k]
+        counts = np.searchsorted(np.sort(mine), knots, side="right")
+        blend = (PSEUDO_ONSETS * curve + counts) / (PSEUDO_ONSETS + len(mine))
+        blend[-1] = 1.0
+        before.append(tuple(float(x) for x in blend))
+    shares = tuple(float(x) for x in share / share.sum())
+    return OnsetShares(dose_share=shares, before=tuple(before), knots=knots, onsets=len(hours))
+
+
+def _lognormal_before(hours: NDArray[np.float64], median: float) -> NDArray[np.float64]:
+    """Share of a lognormal curve, cut off at the last hour, before each hour; a tenth is spread evenly.
+
+    The even part keeps the share strictly increasing where the curve is numerically flat.
+    """
+    from math import erf, log, sqrt
+
+    raw = np.array(
+        [0.0 if t <= 0 else 0.5 * (1 + erf((log(t) - log(median)) / (LOG_SPREAD * sqrt(2)))) for t in hours]
+    )
+    blended: NDArray[np.float64] = 0.9 * raw / raw[-1] + 0.1 * hours / hours[-1]
+    return blended
+
+
+def offset_to_json(spec: OffsetSpec) -> dict[str, Any]:
+    """The offset as plain JSON types."""
+    return {
+        "rates": {
+            key: {"rate": b.rate, "logit_sd": b.logit_sd, "level": b.level, "class": b.class_}
+            for key, b in sorted(spec.rates.items())
+        },
+        "shares": {
+            key: {
+                "dose_share": list(s.dose_share),
+                "before": [list(x) for x in s.before],
+                "knots": list(s.knots),
+                "onsets": s.onsets,
+            }
+            for key, s in sorted(spec.shares.items())
+        },
+    }
+
+
+def offset_from_json(stored: Mapping[str, Any]) -> OffsetSpec:
+    """The offset that `offset_to_json` wrote."""
+    return OffsetSpec(
+        rates={
+            key: BaseRate(rate=b["rate"], logit_sd=b["logit_sd"], level=b["level"], class_=b["class"])
+            for key, b in stored["rates"].items()
+        },
+        shares={
+            key: OnsetShares(
+                dose_share=tuple(s["dose_share"]),
+                before=tuple(tuple(x) for x in s["before"]),
+                knots=tuple(s["knots"]),
+                onsets=int(s["onsets"]),
+            )
+            for key, s in stored["shares"].items()
+        },
+    )
+
+
+def expected_onset(known: Sequence[Therapy]) -> float | None:
+    """Median of the expected onsets (hours) that the therapies state, inside their windows; None when none does."""
+    stated = [(t.expected_onset_hours, window_hours(t)) for t in known]
+    inside = [hours for hours, window in stated if hours is not None and hours < window]
+    return float(np.median(inside)) if inside else None
