@@ -1,4 +1,4 @@
-"""A risk model on disk: text and JSON files under a manifest with the SHA-256 of each; nothing in it is executed.
+"""A risk model on disk: text and JSON files under a manifest with the SHA-256 of each; nothing is executed.
 
 manifest.json       contract, files {name: sha256}, digest of the whole
 model.json          everything but the trees
@@ -52,7 +52,7 @@ def load_model(folder: str | Path, *, feature_digest: str | None = None) -> Risk
 
     Args:
         folder: where `save_model` wrote.
-        feature_digest: digest that the features of this program must have; None: those of `features.registry`.
+        feature_digest: digest that this program's features must have; None: that of `features.registry`.
 
     Raises:
         ModelError: a file is absent, added or altered, the contract is newer, or the features differ.
@@ -66,8 +66,8 @@ def load_model(folder: str | Path, *, feature_digest: str | None = None) -> Risk
     expected = feature_digest if feature_digest is not None else _registry_digest()
     if model.feature_digest != expected:
         raise ModelError(
-            f"the model was made for feature set {model.feature_digest[:23]}, this program computes {expected[:23]}; "
-            "retrain the model or serve it with the release that made it"
+            f"the model was made for feature set {model.feature_digest[:23]}, this program computes "
+            f"{expected[:23]}; retrain the model or serve it with the release that made it"
         )
     return model
 

@@ -14,10 +14,10 @@ DEFAULT_HORIZONS: tuple[float | None, ...] = (24.0, 72.0, REST)
 
 
 def scheduled_window_hours(therapy: Therapy, dose: int) -> float:
-    """Hours after a dose in which CRS counts, as planned: to the next scheduled dose, 168 h at most (336 for cells).
+    """Hours after a dose in which CRS counts as planned: to the next dose, at most 168 (cells 336).
 
-    A prediction can't know when the next dose will be given, so the schedule of the therapy decides; without one
-    the window of the class counts.
+    A prediction can't know when the next dose will be given, so the schedule of the therapy decides; without
+    one the window of the class counts.
     """
     window = window_hours(therapy)
     if not is_engager(therapy) or dose >= len(therapy.doses):
@@ -31,8 +31,9 @@ def expand(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """Row numbers, horizon in hours and `rest of window` for every horizon that a row has.
 
-    A fixed horizon that reaches the end of the window or passes it is dropped: the rest of the window says the same.
-    Rows come out sorted by row and horizon. landmark, window_end: shape (n_rows,), hours from the dose.
+    A fixed horizon that reaches the end of the window or passes it is dropped; the rest of the window
+    remains. Rows come out sorted by row and horizon. landmark, window_end: shape (n_rows,), hours from the
+    dose.
     """
     rest = window_end - landmark
     rows, hours, whole = [], [], []

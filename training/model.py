@@ -1,4 +1,4 @@
-"""A risk model as data: base-rate offset, trees, calibration and interval; and what it says about a patient."""
+"""A risk model as data: base-rate offset, trees, calibration, interval; and what it says about a patient."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class IntervalSpec:
-    """What widens the interval: sd of the intercept (log odds) per therapy seen, and the refits of the trees."""
+    """What widens the interval: sd of the intercept (log odds) per therapy seen, beside the trees' refits."""
 
     level: float = 0.90
     intercept_sd: Mapping[str, float] = field(default_factory=dict)
@@ -49,8 +49,8 @@ class IntervalSpec:
 class Predictions:
     """Risks of n rows x their horizons; every array has one entry per (row, horizon), sorted by both.
 
-    log_odds equals intercept + slope * (base + contributions.sum(axis=1)) to rounding; base holds the offset and the
-    expected value of the trees. low and high bound a 90 % interval of the risk.
+    log_odds equals intercept + slope * (base + contributions.sum(axis=1)) to rounding; base holds the
+    offset and the expected value of the trees. low and high bound a 90 % interval of the risk.
     """
 
     row: NDArray[np.int64]
@@ -74,7 +74,7 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskModel:
-    """One family's model. Everything is data: `save_model` writes it as text files, `load_model` reads it back."""
+    """One family's model, all of it data: `save_model` writes text files, `load_model` reads them."""
 
     family: str | None
     feature_names: tuple[str, ...]
@@ -131,7 +131,7 @@ class RiskModel:
             table: needs rows' therapy, dose, landmark_hours and this model's features.
             horizons: hours, None for the rest of the window; those that reach beyond the window are left out.
             therapies: registered therapies outside the catalogue, by key.
-            window_end_hours: end of each row's window from its dose; None: as the therapy's schedule plans it.
+            window_end_hours: end of each row's window from its dose; None: as the schedule plans it.
 
         Raises:
             ModelError: the table lacks features of the model.
@@ -147,7 +147,9 @@ class RiskModel:
         design = np.concatenate([values, landmark[row, None], hours[:, None]], axis=1)
         offset = self.offset.offsets([keys[i] for i in row], dose[row], landmark[row], hours, therapies)
         intercept_sd = self._intercept_sd(keys, therapies)[row]
-        return self._explained(row, hours, rest, design, offset, intercept_sd)
+        return self._explained(
+            row=row, hours=hours, rest=rest, design=design, offset=offset, intercept_sd=intercept_sd
+        )
 
     def margins(self, design: Array, offset: Array) -> Array:
         """Offset plus trees (log odds before calibration) of rows of a design matrix, without explanation."""
@@ -177,6 +179,7 @@ class RiskModel:
 
     def _explained(
         self,
+        *,
         row: NDArray[np.int64],
         hours: Array,
         rest: NDArray[np.bool_],
@@ -218,8 +221,9 @@ class RiskModel:
         else:
             calls = [b.predict(design, raw_score=True, num_threads=1) for b in self._refit_boosters]
             margins = np.stack(calls)
-        centre = margins.sum(axis=0) / len(margins)
-        variance = ((margins - centre) ** 2).sum(axis=0) / (len(margins) - 1)
+        # running sums add in the same order for one row and for many, so that both give the same bits
+        centre = np.cumsum(margins, axis=0)[-1] / len(margins)
+        variance = np.cumsum((margins - centre) ** 2, axis=0)[-1] / (len(margins) - 1)
         spread: Array = np.sqrt(variance)
         return spread
 
@@ -246,8 +250,8 @@ def planned_window_ends(
 def _never_falling(risk: Array, row: NDArray[np.int64]) -> Array:
     """Running maximum over the horizons of each row.
 
-    Risks rise with the horizon by construction (monotone trees, rising offset, slope above 0); the bounds' spread is
-    not bound to, and rounding could turn an equality around.
+    Risks rise with the horizon by construction (monotone trees, rising offset, slope above 0); the bounds'
+    spread is not bound to, and rounding could turn an equality around.
     """
     result = risk.copy()
     position = np.arange(len(row)) - np.searchsorted(row, row, side="left")

@@ -1,12 +1,12 @@
-"""The published base rate as an offset: what is known about a therapy before a patient's values are looked at.
+"""The published base rate as an offset: what is known of a therapy before a patient's values are looked at.
 
 Published incidence is per patient over the whole window and all doses. The offset of a row is the logit of
 
     rate * (S(dose, landmark + horizon) - S(dose, landmark)) / (1 - rate * S(dose, landmark))
 
 where S is the share of the class's severe onsets that lie before that time: the risk of a severe onset in
-(landmark, landmark + horizon] given none before. The shares come from the training patients, smoothed towards a
-lognormal curve; see docs/decisions/0060.
+(landmark, landmark + horizon] given none before. The shares come from the training patients, smoothed towards
+a lognormal curve; see docs/decisions/0060.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BaseRate:
 
 @dataclass(frozen=True)
 class OnsetShares:
-    """When a class's severe onsets happen: share per dose and, per dose, the share before each knot (hours)."""
+    """When a class's severe onsets happen: share per dose and, per dose, share before each knot (hours)."""
 
     dose_share: tuple[float, ...]
     before: tuple[tuple[float, ...], ...]
@@ -67,7 +67,7 @@ class OnsetShares:
     onsets: int  # timed severe onsets behind it; 0: the lognormal curve alone
 
     def earlier(self, dose: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the severe onsets of a course that lie before `hours` after this dose, over all doses so far."""
+        """Share of a course's severe onsets before `hours` after this dose, over all doses so far."""
         last = len(self.dose_share) - 1
         at = np.clip(dose - 1, 0, last)
         before = np.concatenate([[0.0], np.cumsum(self.dose_share)[:-1]])
@@ -122,7 +122,7 @@ def base_rate(known: Therapy) -> BaseRate:
 
 
 def default_shares(class_: str, onset_hours: float | None = None, doses: int | None = None) -> OnsetShares:
-    """Onset shares without data: lognormal around the expected onset plus a day, the first doses carrying most."""
+    """Onset shares without data: lognormal around the expected onset plus a day; early doses carry most."""
     return onset_shares(
         class_, np.empty(0, dtype=np.int64), np.empty(0), onset_hours=onset_hours, doses=doses
     )
@@ -142,7 +142,7 @@ def onset_shares(
         class_: cart, engager or engineered_t.
         dose: dose in whose window each severe onset lies, from 1; shape (n,).
         hours: hours of each severe onset after that dose; shape (n,).
-        onset_hours: expected hours to CRS onset of the therapies in the training data; None: our value per class.
+        onset_hours: expected hours to CRS onset of the training therapies; None: our value per class.
         doses: number of doses with a curve of their own; None: as many as a step-up usually has.
     """
     window = 168.0 if class_ == "engager" else 336.0
@@ -217,7 +217,7 @@ def offset_from_json(stored: Mapping[str, Any]) -> OffsetSpec:
 
 
 def expected_onset(known: Sequence[Therapy]) -> float | None:
-    """Median of the expected onsets (hours) that the therapies state, inside their windows; None when none does."""
+    """Median of the expected onsets (hours) that therapies state inside their windows; None without any."""
     stated = [(t.expected_onset_hours, window_hours(t)) for t in known]
     inside = [hours for hours, window in stated if hours is not None and hours < window]
     return float(np.median(inside)) if inside else None

@@ -1,8 +1,8 @@
 """Sum of the trees of many small boosters for a few rows, as quickly as numpy allows.
 
-LightGBM needs about 0.1 ms per call whatever the number of rows. An interval needs one call per bootstrap refit,
-which a single patient's answer can't afford. Here all trees of all refits are walked at once. The order of
-additions is LightGBM's, so the result is the same to the last bit (tested).
+LightGBM needs about 0.1 ms per call whatever the number of rows. An interval needs one call per bootstrap
+refit, which a single patient's answer can't afford. Here all trees of all refits are walked at once. The
+order of additions is LightGBM's, so the result is the same to the last bit (tested).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def flat_trees(texts: Sequence[str]) -> FlatTrees:
 
 def _trees(text: str) -> list[dict[str, list[float]]]:
     """Splits and leaves of each tree of one text model; a tree without a split has one leaf."""
-    blocks = re.split(r"^Tree=\d+$", text.split("end of trees")[0], flags=re.MULTILINE)[1:]
+    blocks = re.split(r"^Tree=\d+$", text.split("end of trees", maxsplit=1)[0], flags=re.MULTILINE)[1:]
     found = []
     for block in blocks:
         fields = dict(_FIELD.findall(block))
