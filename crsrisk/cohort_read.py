@@ -1,0 +1,107 @@
+"""Reads and validates a cohort folder: every problem is told at once, no row is dropped in silence."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from crsrisk.cohort_frames import (
+    ADJUSTED_COLUMNS,
+    COUNT_COLUMNS,
+    EVENT_COLUMNS,
+    REJECTED_COLUMNS,
+    UNUSED_COLUMNS,
+    UNUSED_EVENT_COLUMNS,
+    Cohort,
+    frame,
+)
+from crsrisk.contract import read_folder
+from crsrisk.courses_read import CourseTable, read_courses
+from crsrisk.errors import CrsRiskError, UnknownTherapyError
+from crsrisk.events_read import EventTable, read_events
+from crsrisk.labels_read import read_grades, read_outcomes
+from crsrisk.ledger import Ledger
+from crsrisk.problems import Problems, named
+from crsrisk.therapies import Therapy, therapy, therapy_from_table
+from crsrisk.times import microseconds
+
+
+def read_cohort(path: str | Path, *, as_of: datetime | None = None) -> Cohort:
+    """The cohort in a folder, events in canonical units, with everything that was not used and why.
+
+    Args:
+        path: folder with courses, and optionally events, grades, outcomes, therapies.toml, cohort.toml.
+        as_of: aware time; events later than it are rejected as FUTURE (needs absolute times).
+
+    Raises:
+        CohortError: the folder can't be used; one sentence per problem with file, row, column, what came and what
+            is accepted.
+        TimeError: as_of has no time zone.
+    """
+    as_of_us = None if as_of is None else microseconds(as_of)
+    problems = Problems()
+    folder = read_folder(Path(path), problems)
+    courses_table = None if folder is None else folder.tables.get("courses")
+    if folder is None or courses_table is None:
+        if not problems.sentences:
+            problems.add("courses: missing; accepted: courses.csv or courses.parquet; see `crsrisk template`")
+        raise problems.error()
+    ledger = Ledger()
+    registered = _read_therapies(folder.therapies, problems)
+    courses = read_courses(courses_table, problems, ledger)
+    if courses is None:
+        raise problems.error()
+    _check_therapies(courses, registered, folder.therapies, problems)
+    events, grades, outcomes = EventTable({}, {}), None, None
+    if "events" in folder.tables:
+        events = read_events(folder.tables["events"], courses, as_of_us, problems, ledger)
+    if "grades" in folder.tables:
+        grades = read_grades(folder.tables["grades"], courses, problems, ledger)
+    if "outcomes" in folder.tables:
+        outcomes = read_outcomes(folder.tables["outcomes"], courses, problems, ledger)
+    if problems.sentences:
+        raise problems.error()
+    return Cohort(
+        courses=courses.frame,
+        events=frame(EVENT_COLUMNS, **events.used),
+        grades=grades,
+        outcomes=outcomes,
+        therapies=registered,
+        rejected=frame(REJECTED_COLUMNS, **ledger.rejected_cells()),
+        unused=frame(UNUSED_COLUMNS, **ledger.unused_cells()),
+        path=folder.path,
+        adjusted=frame(ADJUSTED_COLUMNS, **ledger.adjusted_cells()),
+        counts=frame(COUNT_COLUMNS, **ledger.count_cells()),
+        unused_events=frame(UNUSED_EVENT_COLUMNS, **events.unused),
+    )
+
+
+def _read_therapies(entries: Mapping[str, Any], problems: Problems) -> Mapping[str, Therapy]:
+    """Investigational therapies of therapies.toml by key; what is wrong with an entry goes to problems."""
+    registered: dict[str, Therapy] = {}
+    for key, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            problems.add(
+                f"therapies.toml: {named(key)} is no table; accepted: [{key}] with name, class, targets, ..."
+            )
+            continue
+        try:
+            registered[key] = therapy_from_table(key, entry)
+        except CrsRiskError as error:
+            problems.add(str(error))
+    return registered
+
+
+def _check_therapies(
+    courses: CourseTable, registered: Mapping[str, Therapy], entries: Mapping[str, Any], problems: Problems
+) -> None:
+    keys = courses.frame["therapy"]
+    for key in keys.unique().tolist():
+        if not key or (key in entries and key not in registered):
+            continue  # a problem already
+        try:
+            therapy(key, registered)
+        except UnknownTherapyError as error:
+            lines = courses.lines[(keys == key).to_numpy()]
+            more = f" (and {len(lines) - 1} more rows)" if len(lines) > 1 else ""
+            problems.add(f"{courses.file}, row {lines.min()}, column therapy{more}: {error}")
