@@ -1,0 +1,263 @@
+"""One family's model from labelled rows: which strategy its events allow, trees, calibration and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crsrisk.errors import NotEnoughDataError
+from crsrisk.therapies import Therapy, therapies, therapy
+from training.boosting import (
+    InnerFolds,
+    Training,
+    dataset,
+    grow,
+    parameters,
+    patient_bootstrap,
+    scaled_weight,
+)
+from training.calibrate import recalibrate, shift
+from training.design import Design
+from training.model import Calibration, IntervalSpec, RiskModel, Strategy
+from training.offset import (
+    BaseRate,
+    OffsetSpec,
+    OnsetShares,
+    base_rate,
+    expected_onset,
+    onset_shares,
+    sigmoid,
+)
+from training.tune import tune
+
+Array = NDArray[np.float64]
+OWN_EVENTS = 100  # proposals of the design, to be tested; not from a source
+SHARED_EVENTS = 30
+OWN_ONSETS = 30  # below this many timed severe onsets a family takes the shares of its whole class
+_CELLS = ("cart", "engineered_t")
+_ENGAGERS = ("engager",)
+# Whose rows a family with 30 to 99 events may borrow: (sister family, classes of therapy borrowed).
+SISTERS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "cd19_cart": (("bcma_cart", _CELLS),),
+    "bcma_cart": (("cd19_cart", _CELLS),),
+    "heme_engager": (("solid_tumor", _ENGAGERS),),
+    "solid_tumor": (("cd19_cart", _CELLS), ("bcma_cart", _CELLS), ("heme_engager", _ENGAGERS)),
+}
+LIBRARIES = ("lightgbm", "numpy", "pandas", "scikit-learn", "optuna")
+
+
+@dataclass(frozen=True, eq=False)
+class FitInput:
+    """All families' labelled training rows of one cohort, and when severe CRS came.
+
+    design: rows of every family. onsets: LandmarkTable.onsets of the training patients. extra: registered
+    therapies.
+    """
+
+    design: Design
+    onsets: pd.DataFrame
+    extra: Mapping[str, Therapy]
+    feature_digest: str
+    monotone: Mapping[str, int]
+
+
+def choose_strategy(events: int) -> Strategy:
+    """What the number of severe training patients allows: own trees, shared trees or the offset alone."""
+    if events >= OWN_EVENTS:
+        return "own"
+    return "shared" if events >= SHARED_EVENTS else "offset"
+
+
+def fit_family(
+    given: FitInput,
+    family: str,
+    *,
+    trials: int = 0,
+    seed: int = 0,
+    refits: int = 15,
+    progress: Callable[[int, int], None] | None = None,
+) -> RiskModel:
+    """Fit one family's model on all given rows.
+
+    Args:
+        given: training rows of all families.
+        family: whose model.
+        trials: Optuna candidates beside the defaults.
+        seed: of folds, sampling and bootstrap.
+        refits: bootstrap refits for the interval; 0 for none.
+        progress: called with steps done and steps in all.
+
+    Raises:
+        NotEnoughDataError: the family has no labelled rows.
+    """
+    own = (given.design.rows["family"] == family).to_numpy()
+    mine = given.design.take(own)
+    if len(mine) == 0:
+        raise NotEnoughDataError(f"no labelled rows of family {family!r}; train a family that the cohort has")
+    events = mine.severe_patients()
+    strategy = choose_strategy(events)
+    spec = offset_spec(given, family, mine)
+    offset = offset_of(spec, mine, given.extra)
+    common = {
+        "family": family,
+        "feature_names": given.design.names,
+        "feature_digest": given.feature_digest,
+        "strategy": strategy,
+        "offset": spec,
+        "landmarks": tuple(float(x) for x in np.unique(mine.landmark)),
+        "n_patients": mine.patients(),
+        "n_events": events,
+        "therapies_seen": _patients_by_therapy(mine),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "seed": seed,
+    }
+    if strategy == "offset":
+        moved, _ = shift(
+            offset[mine.longest], mine.severe[mine.longest], mine.weight[mine.longest], _prior_sd(spec, mine)
+        )
+        calibration = Calibration(intercept=moved, slope=1.0, events=events)
+        interval = IntervalSpec(intercept_sd=intercept_sd(spec, mine, offset + moved))
+        return RiskModel(
+            **common,
+            calibration=calibration,
+            interval=interval,
+            notes=(strategy_note(family, strategy, events),),
+        )
+    training, borrowed = _training(given, family, strategy, mine)
+    whole = dataset(training)
+    folds = InnerFolds(training, whole, seed)
+    tuned = tune(folds, trials=trials, seed=seed, progress=progress)
+    calibration = recalibrate(tuned.rounds.margin, mine.severe, scaled_weight(mine), events=events)
+    params = parameters(tuned.chosen, training.monotone, seed)
+    text = grow(whole, params, tuned.rounds.rounds) if tuned.rounds.rounds else None
+    rng = np.random.default_rng(seed)
+    samples = [patient_bootstrap(training, rng) for _ in range(refits if text else 0)]
+    bootstrap = []
+    for k, weight in enumerate(samples):
+        bootstrap.append(grow(whole, params, tuned.rounds.rounds, weight))
+        if progress is not None:
+            progress(k + 1, len(samples))
+    calibrated = calibration.intercept + calibration.slope * tuned.rounds.margin
+    return RiskModel(
+        **common,
+        calibration=calibration,
+        interval=IntervalSpec(intercept_sd=intercept_sd(spec, mine, calibrated)),
+        booster_text=text,
+        bootstrap_texts=tuple(bootstrap),
+        parameters={**tuned.chosen, "rounds": tuned.rounds.rounds, "trials": tuned.trials},
+        notes=(strategy_note(family, strategy, events, borrowed),),
+    )
+
+
+def _training(
+    given: FitInput, family: str, strategy: Strategy, mine: Design
+) -> tuple[Training, tuple[str, ...]]:
+    """The rows to grow trees on: the family's own, with its sisters' when the trees are shared."""
+    every = given.design
+    names = every.rows["family"].to_numpy(dtype=object)
+    classes = every.rows["class_"].to_numpy(dtype=object)
+    chosen = names == family
+    borrowed: list[str] = []
+    if strategy == "shared":
+        for sister, allowed in SISTERS.get(family, ()):
+            rows = (names == sister) & np.isin(classes.astype(str), allowed)
+            if rows.any():
+                borrowed.append(sister)
+                chosen |= rows
+    design = every.take(chosen)
+    family_of_row = names[chosen]
+    offset, weight = np.empty(len(design)), np.empty(len(design))
+    for name in dict.fromkeys(family_of_row.tolist()):
+        at = np.flatnonzero(family_of_row == name)
+        part = design.take(at)
+        offset[at] = offset_of(offset_spec(given, name, part), part, given.extra)
+        weight[at] = scaled_weight(part)
+    monotone = (*(int(given.monotone.get(name, 0)) for name in design.names), 0, 1)
+    return Training(design, offset, weight, family_of_row == family, monotone), tuple(borrowed)
+
+
+def offset_spec(given: FitInput, family: str, mine: Design) -> OffsetSpec:
+    """Base rates of the family's therapies and onset shares of its classes, from the training patients."""
+    keys = list(dict.fromkeys(mine.rows["therapy"].tolist()))
+    known = {key: therapy(key, given.extra) for key in keys}
+    rates: dict[str, BaseRate] = {
+        key: base_rate(t) for key, t in {**therapies(), **known}.items() if t.family == family
+    }
+    shares: dict[str, OnsetShares] = {}
+    for class_ in sorted({t.class_ for t in known.values()}):
+        onsets = given.onsets[given.onsets["class_"] == class_]
+        own = onsets[onsets["family"] == family]
+        used = own if len(own) >= OWN_ONSETS else onsets
+        doses = int(mine.dose[mine.rows["class_"].to_numpy() == class_].max())
+        shares[class_] = onset_shares(
+            class_,
+            used["dose"].to_numpy(dtype=np.int64),
+            used["hours"].to_numpy(dtype=np.float64),
+            onset_hours=expected_onset([t for t in known.values() if t.class_ == class_]),
+            doses=doses,
+        )
+    return OffsetSpec(rates=rates, shares=shares)
+
+
+def offset_of(spec: OffsetSpec, design: Design, extra: Mapping[str, Therapy]) -> Array:
+    """Offset (log odds) of each row."""
+    return spec.offsets(design.rows["therapy"].tolist(), design.dose, design.landmark, design.horizon, extra)
+
+
+def intercept_sd(spec: OffsetSpec, mine: Design, log_odds: Array) -> dict[str, float]:
+    """Spread of each seen therapy's intercept: its prior, narrowed by what its own patients tell.
+
+    log_odds: of the rows of `mine`; the longest view of each dose counts, so that an onset is used once.
+    """
+    risk = sigmoid(log_odds)
+    information = mine.weight * risk * (1 - risk) * mine.longest
+    keys = mine.rows["therapy"].to_numpy(dtype=object)
+    return {
+        str(key): float((spec.rates[key].logit_sd ** -2 + information[keys == key].sum()) ** -0.5)
+        for key in dict.fromkeys(keys.tolist())
+    }
+
+
+def _prior_sd(spec: OffsetSpec, mine: Design) -> float:
+    """Spread of the prior of the training patients' therapies, weighted by patients."""
+    counts = _patients_by_therapy(mine)
+    total = sum(counts.values())
+    return sum(spec.rates[key].logit_sd * n for key, n in counts.items()) / total
+
+
+def _patients_by_therapy(mine: Design) -> dict[str, int]:
+    counts = mine.rows.groupby("therapy")["patient_id"].nunique()
+    return {str(key): int(n) for key, n in counts.items()}
+
+
+def strategy_note(family: str, strategy: Strategy, events: int, borrowed: tuple[str, ...] = ()) -> str:
+    """What was fitted and why, in one plain sentence."""
+    had = f"{family}: {events} patient{'' if events == 1 else 's'} had severe CRS"
+    need = f"an own model needs {OWN_EVENTS} (shared trees {SHARED_EVENTS})"
+    if strategy == "own":
+        return f"{had}; the family has trees of its own."
+    if strategy == "offset":
+        return f"{had}; {need}. The published base rate alone was used, with its level shifted a little by these patients."
+    if borrowed:
+        return (
+            f"{had}; {need}. The trees are shared with {' and '.join(borrowed)}, each with its own base rate."
+        )
+    return f"{had}; {need}. No related family is in the cohort: the trees are its own, strongly regularised."
+
+
+def model_arguments(model: RiskModel) -> dict[str, Any]:
+    """What a run logs about a model: strategy, counts and parameters."""
+    return {
+        "family": model.family,
+        "strategy": model.strategy,
+        "n_patients": model.n_patients,
+        "n_events": model.n_events,
+        "seed": model.seed,
+        **model.parameters,
+    }
