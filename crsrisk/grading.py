@@ -48,11 +48,20 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "signs_without_fever_premedicated": "Hypotension or oxygen without fever after steroid premedication "
         "of an engager: fever may be masked, review.",
         "child_pressure": "Only a pressure below the limit for a child's age speaks for hypotension: review.",
+        # Lee 2014 and CTCAE v5 only
+        "low_dose_vasopressor": "One vasopressor at a low dose.",
+        "high_dose_or_multiple_vasopressors": "A vasopressor at a high dose, or more than one.",
+        "vasopressor_dose_unknown": "A vasopressor whose dose or number leaves the grade open: a range.",
+        "oxygen_below_40_percent": "Oxygen below 40 %.",
+        "oxygen_40_percent_or_more": "Oxygen of 40 % or more.",
+        "oxygen_fraction_unknown": "Oxygen of an unknown fraction, or positive pressure by mask: a range.",
+        "ventilator": "Mechanical ventilation.",
+        "organ_toxicity": "Organ toxicity.",
     }
 )
 """What each rule id means, in one English sentence."""
 RULE_IDS: Final[tuple[str, ...]] = tuple(RULES)
-_RULE: Final[Mapping[str, int]] = MappingProxyType({name: code for code, name in enumerate(RULE_IDS)})
+RULE_CODE: Final[Mapping[str, int]] = MappingProxyType({name: code for code, name in enumerate(RULE_IDS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +160,11 @@ def astct(  # noqa: PLR0917 - the order of the table: fever, pressure, oxygen
     state[~has_fever & certain_signs & premedicated] = REVIEW
     state[died] = GRADED
     rule = _limb_rule(pressure, hypoxia, has_vasopressin & (count == 0), has_fever, hot)
-    rule[has_fever & (low < high)] = _RULE["oxygen_device_unknown"]
-    rule[doubtful] = _RULE["child_pressure"]
-    rule[~has_fever & certain_signs] = _RULE["signs_without_fever"]
-    rule[~has_fever & certain_signs & premedicated] = _RULE["signs_without_fever_premedicated"]
-    rule[died] = _RULE["death_due_to_crs"]
+    rule[has_fever & (low < high)] = RULE_CODE["oxygen_device_unknown"]
+    rule[doubtful] = RULE_CODE["child_pressure"]
+    rule[~has_fever & certain_signs] = RULE_CODE["signs_without_fever"]
+    rule[~has_fever & certain_signs & premedicated] = RULE_CODE["signs_without_fever_premedicated"]
+    rule[died] = RULE_CODE["death_due_to_crs"]
     return Graded(
         low=np.where(died, 5.0, low), high=np.where(died, 5.0, high), rule_code=rule, state_code=state
     )
@@ -168,16 +177,16 @@ def _pressure_tier(hypotension: NDArray[Any], pressors: NDArray[Any], vasopressi
 
 
 _PRESSURE_RULE: Final = np.array(
-    [_RULE[r] for r in ("fever", "fever", "hypotension", "one_vasopressor", "multiple_vasopressors")],
+    [RULE_CODE[r] for r in ("fever", "fever", "hypotension", "one_vasopressor", "multiple_vasopressors")],
     dtype=np.int8,
 )
 _OXYGEN_RULE: Final = np.array(
-    [_RULE[r] for r in ("fever", "fever", "low_flow_oxygen", "high_flow_oxygen", "positive_pressure")],
+    [RULE_CODE[r] for r in ("fever", "fever", "low_flow_oxygen", "high_flow_oxygen", "positive_pressure")],
     dtype=np.int8,
 )
 _BOTH_RULE: Final = np.array(
     [
-        _RULE[r]
+        RULE_CODE[r]
         for r in (
             "fever",
             "fever",
@@ -199,13 +208,13 @@ def _limb_rule(
 ) -> Codes:
     """Code of the limb that gives the grade: the higher one, or both when they are equal."""
     of_pressure = np.where(
-        vasopressin_alone & (pressure == 3), _RULE["vasopressin_alone"], _PRESSURE_RULE[pressure]
+        vasopressin_alone & (pressure == 3), RULE_CODE["vasopressin_alone"], _PRESSURE_RULE[pressure]
     )
     limb = np.where(pressure > hypoxia, of_pressure, _OXYGEN_RULE[hypoxia])
     limb = np.where(pressure == hypoxia, _BOTH_RULE[pressure], limb)
-    limb = np.where((pressure == 0) & (hypoxia == 0) & ~fever_now, _RULE["treated_fever"], limb)
+    limb = np.where((pressure == 0) & (hypoxia == 0) & ~fever_now, RULE_CODE["treated_fever"], limb)
     unsigned = ~has_fever & (pressure == 0) & (hypoxia == 0)
-    return np.where(unsigned, _RULE["no_signs"], limb).astype(np.int8)
+    return np.where(unsigned, RULE_CODE["no_signs"], limb).astype(np.int8)
 
 
 def fever_counts(
@@ -322,7 +331,8 @@ class GradedState:
 def grade_state(
     *,
     temperature: float = nan,
-    other_cause: bool = False,
+    fever_other_cause: bool = False,
+    signs_other_cause: bool = False,
     prior_crs_fever: bool = False,
     treated_since: bool = False,
     hypotension: bool = False,
@@ -337,7 +347,8 @@ def grade_state(
 
     Args:
         temperature: degC, nan when not measured.
-        other_cause: fever, hypotension and oxygen have another explanation: none of them counts.
+        fever_other_cause: the fever has another explanation; only the fever is left out.
+        signs_other_cause: hypotension and oxygen have another explanation and are left out.
         prior_crs_fever: a CRS fever came before.
         treated_since: antipyretic, anticytokine or steroid given since.
         hypotension: low pressure or fluids given for it.
@@ -354,9 +365,12 @@ def grade_state(
     names = set(vasopressors)
     low, high = device_tier(oxygen, flow)
     fever = fever_counts(
-        temperature, other_cause=other_cause, prior_crs_fever=prior_crs_fever, treated_since=treated_since
+        temperature,
+        other_cause=fever_other_cause,
+        prior_crs_fever=prior_crs_fever,
+        treated_since=treated_since,
     )
-    counted = not other_cause
+    counted = not signs_other_cause
     graded = astct(
         fever,
         hypotension and counted,
@@ -366,7 +380,7 @@ def grade_state(
         high * counted,
         death_crs=death_crs,
         premedicated_engager=premedicated_engager,
-        fever_now=fever_counts(temperature, other_cause=other_cause),
+        fever_now=fever_counts(temperature, other_cause=fever_other_cause),
     )
     grade = float(graded.grade)
     return GradedState(
