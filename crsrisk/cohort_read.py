@@ -6,11 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crsrisk.cohort_frames import (
-    ADJUSTED_COLUMNS,
-    COUNT_COLUMNS,
     EVENT_COLUMNS,
-    REJECTED_COLUMNS,
-    UNUSED_COLUMNS,
     UNUSED_EVENT_COLUMNS,
     Cohort,
     frame,
@@ -34,8 +30,8 @@ def read_cohort(path: str | Path, *, as_of: datetime | None = None) -> Cohort:
         as_of: aware time; events later than it are rejected as FUTURE (needs absolute times).
 
     Raises:
-        CohortError: the folder can't be used; one sentence per problem with file, row, column, what came and what
-            is accepted.
+        CohortError: the folder can't be used; one sentence per problem with file, row, column, what came and
+            what is accepted.
         TimeError: as_of has no time zone.
     """
     as_of_us = None if as_of is None else microseconds(as_of)
@@ -67,11 +63,8 @@ def read_cohort(path: str | Path, *, as_of: datetime | None = None) -> Cohort:
         grades=grades,
         outcomes=outcomes,
         therapies=registered,
-        rejected=frame(REJECTED_COLUMNS, **ledger.rejected_cells()),
-        unused=frame(UNUSED_COLUMNS, **ledger.unused_cells()),
         path=folder.path,
-        adjusted=frame(ADJUSTED_COLUMNS, **ledger.adjusted_cells()),
-        counts=frame(COUNT_COLUMNS, **ledger.count_cells()),
+        ledger=ledger,
         unused_events=frame(UNUSED_EVENT_COLUMNS, **events.unused),
     )
 

@@ -1,4 +1,4 @@
-"""Writes a cohort folder: complete on the disk before it takes its place, and read back as the same cohort."""
+"""Writes a cohort folder: complete on the disk before it takes its place; read back it is the same cohort."""
 
 import json
 import shutil
@@ -38,11 +38,11 @@ def write_cohort(
 ) -> Path:
     """Write a cohort folder and return its path.
 
-    The tables are completed beside the folder first. A new folder appears whole; in an existing one each table is
-    replaced whole, and tables that this cohort does not have are removed; other files stay.
+    The tables are completed beside the folder first. A new folder appears whole; in an existing one each table
+    is replaced whole, and tables that this cohort does not have are removed; other files stay.
 
     Args:
-        cohort: a Cohort, or tables by name (courses, events, grades, outcomes) with the columns of the contract.
+        cohort: a Cohort, or tables by name (courses, events, grades, outcomes) with the contract's columns.
         path: the folder.
         parquet: Parquet instead of CSV.
         contract: the number written to cohort.toml; only the present one.
@@ -84,7 +84,7 @@ def write_cohort(
 
 
 def cohort_frames(cohort: Cohort, *, parquet: bool = False) -> Frames:
-    """The tables of a cohort in the form of the folder: reported values and units, times where it has index times."""
+    """The tables of a cohort as the folder holds them: reported values and units, times if it has index times."""
     courses = cohort.courses
     dated = bool(courses["index_time"].notna().any())
     index_us = courses["index_time"].astype("datetime64[us, UTC]").astype("int64").to_numpy()

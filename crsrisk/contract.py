@@ -1,4 +1,4 @@
-"""The number of the cohort folder's contract: newer folders are refused, older ones are upgraded while reading."""
+"""The number of the cohort folder's contract: newer folders are refused, older ones upgraded while reading."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -40,8 +40,8 @@ def read_folder(path: Path, problems: Problems) -> RawFolder | None:
     """The raw content of a cohort folder, None when there is no folder to read or its contract is unknown."""
     if not path.is_dir():
         problems.add(
-            f"{named(path.name)}: no such folder; accepted: a cohort folder with courses.csv or courses.parquet; "
-            f"`crsrisk template` writes an empty one"
+            f"{named(path.name)}: no such folder; accepted: a cohort folder with courses.csv or "
+            f"courses.parquet; `crsrisk template` writes an empty one"
         )
         return None
     contract = _read_contract(path / "cohort.toml", problems)

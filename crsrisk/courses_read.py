@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crsrisk.analytes import analytes
 from crsrisk.ledger import Ledger
-from crsrisk.problems import Problems, named
+from crsrisk.problems import Problems
 from crsrisk.tables import RawTable
 from crsrisk.times import ACCEPTED, CAME, NOT_A_TIME, OK, parse_times
 from crsrisk.units import canonical_unit_name
@@ -124,7 +124,7 @@ def _index_times(table: RawTable, problems: Problems) -> NDArray[np.int64] | Non
 
 
 def table_times(table: RawTable, column: str) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Microseconds since 1970 and kinds (as `parse_times`) of a time column, from text or Parquet timestamps."""
+    """Microseconds since 1970 and kinds (as `parse_times`) of a column of text or Parquet timestamps."""
     cells = table.columns[column]
     if not pa.types.is_timestamp(cells.type):
         return parse_times(table.texts(column))

@@ -1,6 +1,7 @@
-"""Sorts reported events into used, rejected, unknown and duplicate; files and single patients go the same way."""
+"""Sorts reported events into used, rejected, unknown and duplicate, for files and single patients alike."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def sort_out(events: ReportedEvents, as_of_hours: NDArray[np.float64] | None) ->
 
     Args:
         events: as reported, each of a known course at a finite hour.
-        as_of_hours: by row of the courses; later events, and results known later, are rejected. None: no limit.
+        as_of_hours: by row of the courses; later events and results known later are rejected. None: no limit.
     """
     known = analytes()
     is_known = np.array([name in known or not name for name in events.variables], dtype=np.bool_)
@@ -100,10 +101,10 @@ def _in_order(
     comparators: NDArray[np.int8],
     available: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Usable events by course, hours, variable, available_hours, value; all but the first of equal ones marked."""
+    """Usable events by course, hours, variable, available_hours, value; which repeat an earlier one."""
     rank = np.argsort(np.argsort(np.array(events.variables, dtype=object), kind="stable"), kind="stable")
     chosen = np.flatnonzero(usable)
-    keys = [
+    keys: list[NDArray[Any]] = [
         events.row[chosen],
         events.unit[chosen],
         events.source[chosen],

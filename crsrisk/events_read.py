@@ -31,7 +31,7 @@ class EventTable:
 def read_events(
     table: RawTable, courses: CourseTable, as_of_us: int | None, problems: Problems, ledger: Ledger
 ) -> EventTable:
-    """The events of known courses; what is not used goes to the ledger, what makes them unreadable to problems."""
+    """The events of known courses; what is not used goes to the ledger, what stops the reading to problems."""
     nothing = EventTable({}, {})
     before = len(problems.sentences)
     for column in REQUIRED:
@@ -50,7 +50,7 @@ def read_events(
         return nothing
     as_of = None
     if as_of_us is not None and courses.index_us is not None:
-        as_of = hours_between(courses.index_us, np.int64(as_of_us))
+        as_of = hours_between(courses.index_us, np.array([as_of_us]))
     variable, variables = _coded(table.texts("variable"))
     unit, units = _coded(table.texts("unit"))
     source, _ = _coded(table.texts("source_id"))
@@ -126,8 +126,8 @@ def _moments(
         return _given_hours(table, column, courses, problems, may_be_empty=may_be_empty)
     if courses.index_us is None:
         problems.add(
-            f"{table.file}, column {column}: times, but {courses.file} has no index_time; accepted: index_time in "
-            f"each row of {courses.file}, or hours here"
+            f"{table.file}, column {column}: times, but {courses.file} has no index_time; accepted: "
+            f"index_time in each row of {courses.file}, or hours here"
         )
         return None
     found, kinds = table_times(table, column)
@@ -190,7 +190,8 @@ def _account(table: RawTable, reported: ReportedEvents, decided: SortedEvents, l
         unused=int(decided.unknown.sum()),
         duplicates=int(decided.duplicate.sum()),
     )
-    assert ledger.used("events") == len(decided.order), "an event is used, rejected, unused or a duplicate"
+    if ledger.used("events") != len(decided.order):
+        raise AssertionError("an event is used, rejected, unused or a duplicate")
 
 
 def _cells(

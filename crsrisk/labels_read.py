@@ -10,7 +10,7 @@ from crsrisk.ledger import Ledger
 from crsrisk.problems import Problems
 from crsrisk.tables import RawTable
 from crsrisk.times import FURTHEST_HOURS
-from crsrisk.values import BAD_NUMBER, EMPTY_VALUE
+from crsrisk.values import EMPTY_VALUE
 
 SEVERE = 3
 GRADES_KNOWN = ("course_id", "time", "hours", "grade", "system", "state", "low", "high", "rule")
@@ -22,8 +22,8 @@ def read_grades(
 ) -> pd.DataFrame | None:
     """Grades over time, sorted by course_id, hours and system; None when they can't be read.
 
-    An empty grade means not gradable and stays nan. Columns that `crsrisk grade` writes (state, low, high, rule) and
-    unknown ones are kept.
+    An empty grade means not gradable and stays nan. Columns that `crsrisk grade` writes (state, low, high, rule)
+    and unknown ones are kept.
     """
     if not _has_columns(table, ("course_id", "grade", "system"), problems):
         return None

@@ -47,7 +47,8 @@ class Ledger:
     ) -> None:
         """Note how many rows a table had; the rest is used."""
         used = rows - rejected - unused - duplicates
-        assert used >= 0
+        if used < 0:
+            raise AssertionError(f"{table}: more rows accounted for than the {rows} that came")
         self._counts[table] = (rows, used, rejected, unused, duplicates)
 
     def used(self, table: str) -> int:

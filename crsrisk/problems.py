@@ -11,7 +11,7 @@ SHOWN = 20
 """Problems written out in one error; the rest are counted."""
 
 NAME_LENGTH = 40
-"""Characters of a variable, unit or key that a message repeats: cells may have slipped into another column."""
+"""Characters of a variable, unit or key that a message repeats: cells may have slipped into another column"""
 
 
 def named(text: object) -> str:

@@ -190,7 +190,7 @@ def _read_parquet(file: Path, name: str, problems: Problems) -> RawTable | None:
 
 
 def write_file(file: Path, columns: Mapping[str, Sequence[Any]], *, parquet: bool) -> None:
-    """Write columns as CSV or Parquet; the content is on the disk when this returns. None and '' are empty cells."""
+    """Write columns as CSV or Parquet, onto the disk when this returns. None and '' are empty cells."""
     if parquet:
         with file.open("wb") as sink:
             pq.write_table(pa.table({name: pa.array(cells) for name, cells in columns.items()}), sink)

@@ -1,4 +1,4 @@
-"""Times of a cohort: ISO 8601 with an offset, held as whole microseconds, counted in hours from the index time."""
+"""Times of a cohort: ISO 8601 with an offset, whole microseconds inside, hours from the index time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -33,9 +33,10 @@ def microseconds(moment: datetime) -> int:
     Raises:
         TimeError: the datetime has no time zone.
     """
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        raise TimeError(f"a time without an offset; accepted: {ACCEPTED}")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    if moment.utcoffset() is None:
+        raise TimeError(f"{CAME[NAIVE]}; accepted: {ACCEPTED}")
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def parse_time(value: object) -> int:

@@ -1,4 +1,4 @@
-"""The rules for one reported value: is it a number, is its unit known for the variable, is it possible at all.
+"""The rules for one reported value: is it a number, is its unit known for the variable, is it possible.
 
 One rule per variable and unit serves whole tables and the records of a single patient alike.
 """
@@ -34,6 +34,8 @@ _COLUMN_TO_BLAME = {
     "UNKNOWN_UNIT": "unit",
     "BAD_COMPARATOR": "comparator",
     "FUTURE": "time",
+    "BAD_TIME": "time",
+    "UNKNOWN_CODE": "code",
 }
 
 PLAIN_NUMBER = r"^-?\d+(\.\d+)?([eE][+-]?\d+)?$"
@@ -44,7 +46,7 @@ _CODE = {"": 0, "<": 1, ">": 2}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to do with values of one variable in one unit: canonical = value * scale + shift, within low to high."""
+    """What to do with values of a variable in a unit: canonical = value * scale + shift, from low to high."""
 
     scale: float
     shift: float
