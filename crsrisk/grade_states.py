@@ -1,8 +1,8 @@
 """Raw events of many courses as states in force at every moment at which something changes.
 
 A moment ("tick") is a course and a time: an event became known, or a state ran out. Between two ticks nothing
-changes, so whatever is computed at a tick holds until the next one. A state at a tick depends on events with a
-time at or before it and on nothing else.
+changes, so what is computed at a tick holds until the next one. A state at a tick depends on events at or before
+it and on nothing else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -133,6 +133,8 @@ class Ticks:
         """Position of the newest event of these variables known at each tick, -1 when there is none."""
         found = np.full(self.time.size, -1, dtype=np.int64)
         events = self.events.of(names)
+        if events.size == 0:
+            return found
         found[self.tick_of_event[events]] = events  # ascending: the newest of one tick stays
         np.maximum.accumulate(found, out=found)
         found[found < self.first_event] = -1  # carried over from the course before
@@ -155,7 +157,7 @@ class Ticks:
 
 
 def _take(values: Floats, position: Ints) -> Floats:
-    if values.size == 0:
+    if values.size == 0 or position.max(initial=-1) < 0:
         return np.full(position.shape, np.nan)
     return np.where(position >= 0, values[position], np.nan)
 

@@ -1,10 +1,10 @@
 """Lee 2014 and CTCAE v5 grades of cytokine release syndrome, beside ASTCT and never mixed with it.
 
-A grade of one system can't be turned into a grade of another (pennisi_2020_grading: all systems gave the same
-grade in 25 % of 102 patients), but signs and support can be graded by each. Both read what hospitals often do not
-record, the oxygen fraction and whether a pressor dose is high: then the answer is a range.
+A grade of one system can't be turned into a grade of another (pennisi_2020: all systems gave the same
+grade in 25 % of 102 patients), but signs and support can be graded by each. Both read what hospitals often do
+not record, the oxygen fraction and whether a pressor dose is high: then the answer is a range.
 
-Source: lee_2014_crs (table 2 of PMC7006459, table 3 of PMC8159878), ctcae_v5.
+Source: lee_2014 (table 2 of PMC7006459, table 3 of PMC8159878), ctcae_v5.
 """
 
 from math import nan
