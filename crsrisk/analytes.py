@@ -1,7 +1,7 @@
 """The analytes that crsrisk knows: names, canonical units, limits and codes, read from `data/analytes.csv`.
 
-A new analyte or code is a new row there, with a source. Only codes whose name was seen enter: a code that merely
-exists is not mapped.
+A new analyte or code is a new row there, with a source. Only codes whose name was seen enter: a code that
+merely exists is not mapped.
 """
 
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ JLAC10_MATERIALS = frozenset({"000", "019", "022", "023"})
 class Analyte:
     """One quantity that an event or a course column may carry.
 
-    `hard_low` and `hard_high` reject a value as impossible; the plausible limits only flag it. Limits and values are
-    in `unit`. `jlac10` holds 5-character prefixes; `2A990/52` means that prefix with result id 52, since some panels
-    share one prefix.
+    `hard_low` and `hard_high` reject a value as impossible; the plausible limits only flag it. Limits and
+    values are in `unit`. `jlac10` holds 5-character prefixes; `2A990/52` means that prefix with result id 52,
+    since some panels share one prefix.
     """
 
     key: str
@@ -86,7 +86,7 @@ def analyte(key: str) -> Analyte:
     found = analytes().get(key)
     if found is None:
         raise UnknownVariableError(
-            f"variable {key!r} is not in the analyte catalogue ({len(analytes())} keys such as 'crp', 'ferritin'); "
+            f"variable {key[:40]!r} is not in the analyte catalogue ({len(analytes())} keys such as 'crp'); "
             "add a row to crsrisk/data/analytes.csv or leave it unused"
         )
     return found
@@ -121,7 +121,8 @@ def analyte_for_code(system: str, code: str) -> str | None:
 
     Args:
         system: a LOINC, JLAC10 or OMOP system: FHIR uri, oid, or `loinc`, `jlac10`, `omop` in any case.
-        code: the code. JLAC10 is matched on its first 5 characters, its material and, for panels, its result id.
+        code: the code. JLAC10 is matched on its first 5 characters, its material and, in panels, the result
+        id.
 
     >>> analyte_for_code("http://loinc.org", "1988-5")
     'crp'

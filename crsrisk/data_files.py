@@ -7,7 +7,7 @@ from typing import Any
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """The rows of the CSV table `name` in `crsrisk/data`, as written: every cell is text, an absent one is empty.
+    """The rows of the CSV table `name` in `crsrisk/data`; every cell is text, an absent one is empty.
 
     Raises:
         ValueError: a row is longer or shorter than the header.

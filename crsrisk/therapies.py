@@ -1,7 +1,7 @@
 """The therapies that crsrisk knows, read from `data/therapies.csv`, `doses.csv` and `groups.csv`.
 
-A fact that was not read at its source is an empty cell there and None here. A therapy outside the catalogue is
-registered in the cohort's `therapies.toml`; its family follows by rule.
+A fact that was not read at its source is an empty cell there and None here. A therapy outside the catalogue
+is registered in the cohort's `therapies.toml`; its family follows by rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +53,9 @@ class Group:
 class Therapy:
     """A product in an indication, and what the risk model may know about it.
 
-    `family` names the trees that answer for it, None when no rule fits; `group` the base rate. `expected_onset_hours`
-    is the published median time from infusion, or from the latest dose of an engager, to the onset of CRS.
+    `family` names the trees that answer for it, None when no rule fits; `group` the base rate.
+    `expected_onset_hours` is the published median time from infusion, or from the latest dose of an engager,
+    to the onset of CRS.
     """
 
     key: str
@@ -186,21 +187,22 @@ def therapy(key: str, extra: Mapping[str, Therapy] | None = None) -> Therapy:
     found = (extra or {}).get(key) or therapies().get(key)
     if found is None:
         raise UnknownTherapyError(
-            f"therapy {key[:60]!r} is neither in the catalogue ({len(therapies())} keys such as 'axi-cel_LBCL3L') nor in "
-            f"therapies.toml; register it in therapies.toml under its key with {_needed_text()}"
+            f"therapy {key[:40]!r} is neither in the catalogue ({len(therapies())} keys such as "
+            f"'axi-cel_LBCL3L') nor in therapies.toml; register it in therapies.toml under its key with "
+            f"{_needed_text()}"
         )
     return found
 
 
 def _needed_text() -> str:
     return (
-        f"name, class ({'|'.join(CLASSES)}), targets (a list such as ['CD19']), setting ({'|'.join(SETTINGS)}) and "
-        f"source; optional: {', '.join(OPTIONAL)}"
+        f"name, class ({'|'.join(CLASSES)}), targets (a list such as ['CD19']), "
+        f"setting ({'|'.join(SETTINGS)}) and source; optional: {', '.join(OPTIONAL)}"
     )
 
 
 def therapy_from_table(key: str, table: Mapping[str, Any]) -> Therapy:
-    """A therapy of a cohort's `therapies.toml`, checked; its family, and where possible its group, follow by rule.
+    """A therapy of a cohort's `therapies.toml`, checked; family and, where possible, group follow by rule.
 
     Args:
         key: the key under which courses name it; not one of the catalogue.

@@ -1,7 +1,8 @@
 """Units: every accepted spelling of every analyte stands in `data/units.csv`; nothing else is accepted.
 
-No general unit parser is used: the libraries read `K/uL` as kelvin per microlitre, take D-dimer units of two kinds for
-one, and refuse what hospitals write. A unit that is missing or not listed stops the value; it is never guessed.
+No general unit parser is used: the libraries read `K/uL` as kelvin per microlitre, take D-dimer units of two
+kinds for one, and refuse what hospitals write. A unit that is missing or not listed stops the value; it is
+never guessed.
 """
 
 import math
@@ -51,10 +52,15 @@ def _number(cell: str) -> float | None:
 
 
 @cache
+def _rows() -> tuple[dict[str, str], ...]:
+    return tuple(rows("units.csv"))
+
+
+@cache
 def _table() -> Mapping[str, Mapping[str, tuple[float, float]]]:
     """Analyte -> normalised spelling -> (scale, shift)."""
     found: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in rows("units.csv"):
+    for row in _rows():
         scale, shift = _number(row["scale"]), _number(row["shift"])
         if not scale or shift is None:
             raise ValueError(f"units.csv: {row['analyte']} in {row['spelling']!r} has no scale or no shift")
@@ -66,7 +72,7 @@ def _table() -> Mapping[str, Mapping[str, tuple[float, float]]]:
 def accepted_units(analyte_key: str) -> tuple[str, ...]:
     """The spellings of units that are accepted for an analyte, the canonical one first."""
     canonical = analyte(analyte_key).unit
-    listed = [row["spelling"] for row in rows("units.csv") if row["analyte"] == analyte_key]
+    listed = [row["spelling"] for row in _rows() if row["analyte"] == analyte_key]
     return (canonical, *(spelling for spelling in listed if spelling != canonical))
 
 
@@ -134,12 +140,12 @@ def _unit_message(analyte_key: str, unit: str | None) -> str:
 def parse_number(text: str | float | int) -> tuple[float, str]:
     """A laboratory's number and its comparator: `"<0.5"` gives `(0.5, "<")`, `"1,200"` gives `(1200.0, "")`.
 
-    Full-width characters count as the usual ones; `<=` gives `"<"` and `>=` gives `">"`, since a reporting limit is
-    meant either way.
+    Full-width characters count as the usual ones; `<=` gives `"<"` and `>=` gives `">"`, since a reporting
+    limit is meant either way.
 
     Raises:
-        UnitError: anything else, among it booleans, empty text, `nan`, infinities and ranges. The message never
-            repeats what came.
+        UnitError: anything else, among it booleans, empty text, `nan`, infinities and ranges. The message
+            never repeats what came.
     """
     if isinstance(text, bool) or not isinstance(text, str | float | int):
         raise UnitError(f"the value is a {type(text).__name__}, not a number; send {_ACCEPTED_NUMBERS}")
