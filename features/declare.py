@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsrisk.analytes import analyte
-from features.engine import Statistic, WindowName
+from features.engine import WindowName
+from features.segments import Statistic
 
 Floats = NDArray[np.float64]
 

@@ -41,11 +41,7 @@ def grade_series(cohort: Cohort, events: Events, temperature: int) -> GradeSerie
         events: the same events as arrays.
         temperature: code of the variable temperature in `events`.
     """
-    try:
-        from crsrisk.grade_timeline import grade_events
-    except ModuleNotFoundError:  # until the grading timeline is there
-        nothing = np.empty(0)
-        return GradeSeries(np.empty(0, dtype=np.int64), nothing, nothing)
+    from crsrisk.grade_timeline import grade_events
 
     steps = grade_events(cohort.timeline(), cohort.courses, cohort.therapies, known=True)
     grade = steps["grade"].to_numpy(dtype=np.float64)

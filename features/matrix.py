@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from crsrisk.errors import CrsRiskError, TimeError
 from crsrisk.therapies import Therapy, is_engager, window_hours
 from features.declare import Feature, Floats, Need
-from features.engine import Events, Request, Rows, Statistic, WindowName, compute_statistics, plan_requests
+from features.engine import Events, Plan, Request, Rows, WindowName, compute_statistics, plan_requests
 from features.grade_series import grade_series
 from features.registry import FEATURES
+from features.segments import Statistic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ class _Plan(NamedTuple):
     variables: Mapping[str, int]
     requests: tuple[Request, ...]
     place: Mapping[Need, int]
-    engine: Any
+    engine: Plan
     direct: tuple[Ints, Ints]
     derived: tuple[tuple[int, Feature], ...]
 
@@ -111,7 +112,7 @@ def _same(need: Need) -> Need:
 @cache
 def _plan(features: tuple[Feature, ...]) -> _Plan:
     needs = list(dict.fromkeys(_same(need) for feature in features for need in feature.requests))
-    needs.sort(key=lambda need: (need.window, need.statistic, need.analyte, need.threshold))
+    needs.sort(key=lambda need: (need.statistic, need.window, need.analyte, need.threshold))
     always = {DOSE_VARIABLE, FEVER_VARIABLE, *SERIES}
     variables = {name: i for i, name in enumerate(sorted({need.analyte for need in needs} | always))}
     requests = tuple(Request(variables[n.analyte], n.window, n.statistic, n.threshold) for n in needs)
@@ -148,7 +149,7 @@ def _events(cohort: Cohort, variables: Mapping[str, int]) -> Events:
     known = np.fmax(hours, timeline["available_hours"].to_numpy(dtype=np.float64))
     value = timeline["value"].to_numpy(dtype=np.float64)
     events = Events(course, code, hours, known, value, len(variables))
-    return events.where((code >= 0) & (course >= 0))
+    return events.take((code >= 0) & (course >= 0))
 
 
 def _with_series(events: Events, cohort: Cohort, codes: Mapping[str, int]) -> Events:
@@ -307,7 +308,7 @@ def compute_features(
     rows, number = _grid(doses, landmarks) if at is None else _at(doses, cohort, at)
     inputs = _RowInputs(plan, therapies, rows, number)
     events = _with_series(events, cohort, plan.variables)
-    computed = compute_statistics(events, rows, plan.requests, with_times=with_times, plans=plan.engine)
+    computed = compute_statistics(events, rows, plan.requests, with_times=with_times, plan=plan.engine)
     inputs.statistics = computed.values
     values, times = _columns(inputs, plan, computed.times)
     names = tuple(feature.name for feature in (FEATURES if features is None else features))

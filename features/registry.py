@@ -19,7 +19,8 @@ from features import (
     vitals,
 )
 from features.declare import Feature
-from features.engine import CARRY_HOURS, ENGINE_VERSION, SLOPE_SPAN_HOURS
+from features.engine import ENGINE_VERSION
+from features.segments import CARRY_HOURS, SLOPE_SPAN_HOURS
 
 THEMES = (
     course,
