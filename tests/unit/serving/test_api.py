@@ -243,13 +243,30 @@ def canary_bodies():
     """The contract's body with the canary in each field in turn, one field at a time."""
     yield body(canary=CANARY)
     yield body() | {CANARY: 1}
-    for place in (
-        "as_of course__course_id course__patient_id course__therapy course__index_time course__age course__sex "
-        "course__weight course__site course__indication course__canary observations__0__variable "
-        "observations__0__value observations__0__unit observations__0__time observations__0__available_time "
-        "observations__0__comparator observations__0__source_id observations__1__system observations__1__code "
-        "observations__1__canary observations"
-    ).split():
+    for place in [
+        "as_of",
+        "course__course_id",
+        "course__patient_id",
+        "course__therapy",
+        "course__index_time",
+        "course__age",
+        "course__sex",
+        "course__weight",
+        "course__site",
+        "course__indication",
+        "course__canary",
+        "observations__0__variable",
+        "observations__0__value",
+        "observations__0__unit",
+        "observations__0__time",
+        "observations__0__available_time",
+        "observations__0__comparator",
+        "observations__0__source_id",
+        "observations__1__system",
+        "observations__1__code",
+        "observations__1__canary",
+        "observations",
+    ]:
         yield body(**{place: CANARY})
 
 
