@@ -19,7 +19,8 @@ COURSE_TEXTS = ("course_id", "patient_id", "therapy", "site", "indication", "sex
 COURSE_NUMBERS = ("age", "weight", "follow_up_hours")
 EVENT_COLUMNS: Mapping[str, str] = {
     "course_id": "str", "hours": "float64", "available_hours": "float64", "variable": "str",
-    "value": "float64", "comparator": "str", "raw_value": "str", "raw_unit": "str", "source_id": "str", "row": "int64",
+    "value": "float64", "comparator": "str", "raw_value": "str", "raw_unit": "str",
+    "source_id": "str", "row": "int64",
 }  # fmt: skip
 UNUSED_EVENT_COLUMNS: Mapping[str, str] = {
     "course_id": "str", "hours": "float64", "available_hours": "float64", "variable": "str",
@@ -63,8 +64,8 @@ class Cohort:
     """Courses of T-cell-engaging therapy with their events; hours count from the first dose of the course.
 
     courses: one row per course, sorted by course_id: course_id, patient_id, therapy, index_time (UTC, NaT for
-        data given in hours), site, indication, sex, age (years), weight (kg), follow_up_hours (nan when absent),
-        one column per baseline predictor in its canonical unit, and unknown columns as text.
+        data given in hours), site, indication, sex, age (years), weight (kg), follow_up_hours (nan when
+        absent), one column per baseline predictor in its canonical unit, and unknown columns as text.
     events: used events sorted by course_id, hours, variable, available_hours, value; value in the canonical
         unit, comparator '', '<' or '>', raw_value and raw_unit as reported, row the line in the file.
     grades, outcomes: as in the folder, None when absent.

@@ -38,8 +38,8 @@ def write_cohort(
 ) -> Path:
     """Write a cohort folder and return its path.
 
-    The tables are completed beside the folder first. A new folder appears whole; in an existing one each table
-    is replaced whole, and tables that this cohort does not have are removed; other files stay.
+    The tables are completed beside the folder first. A new folder appears whole; in an existing one each
+    table is replaced whole, and tables that this cohort does not have are removed; other files stay.
 
     Args:
         cohort: a Cohort, or tables by name (courses, events, grades, outcomes) with the contract's columns.
@@ -84,7 +84,7 @@ def write_cohort(
 
 
 def cohort_frames(cohort: Cohort, *, parquet: bool = False) -> Frames:
-    """The tables of a cohort as the folder holds them: reported values and units, times if it has index times."""
+    """The tables of a cohort as a folder holds them: reported values and units, and times if dated."""
     courses = cohort.courses
     dated = bool(courses["index_time"].notna().any())
     index_us = courses["index_time"].astype("datetime64[us, UTC]").astype("int64").to_numpy()

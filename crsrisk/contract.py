@@ -1,4 +1,4 @@
-"""The number of the cohort folder's contract: newer folders are refused, older ones upgraded while reading."""
+"""The number of the cohort folder's contract: newer folders are refused, older ones upgraded."""
 
 import tomllib
 from collections.abc import Callable, Mapping

@@ -31,7 +31,7 @@ class EventTable:
 def read_events(
     table: RawTable, courses: CourseTable, as_of_us: int | None, problems: Problems, ledger: Ledger
 ) -> EventTable:
-    """The events of known courses; what is not used goes to the ledger, what stops the reading to problems."""
+    """The events of known courses; what is not used goes to the ledger, what stops reading to problems."""
     nothing = EventTable({}, {})
     before = len(problems.sentences)
     for column in REQUIRED:

@@ -22,8 +22,8 @@ def read_grades(
 ) -> pd.DataFrame | None:
     """Grades over time, sorted by course_id, hours and system; None when they can't be read.
 
-    An empty grade means not gradable and stays nan. Columns that `crsrisk grade` writes (state, low, high, rule)
-    and unknown ones are kept.
+    An empty grade means not gradable and stays nan. Columns that `crsrisk grade` writes (state, low, high,
+    rule) and unknown ones are kept.
     """
     if not _has_columns(table, ("course_id", "grade", "system"), problems):
         return None

@@ -174,8 +174,8 @@ def course_from_records(
 
     Args:
         course: course_id, patient_id, therapy; optional index_time (aware datetime or ISO 8601 text with
-            offset), site, indication, age (years), sex, weight (kg), follow_up_hours and baseline predictors in
-            canonical units. Without index_time, observations count in hours.
+            offset), site, indication, age (years), sex, weight (kg), follow_up_hours and baseline predictors
+            in canonical units. Without index_time, observations count in hours.
         observations: variable (or system and code), value, unit, and time or hours; optional available_time
             or available_hours, comparator, source_id.
         as_of: aware time of the prediction; what is later, or known later, is rejected. Needs index_time.
