@@ -1,8 +1,8 @@
 """Raw events of many courses as states in force at every moment at which something changes.
 
 A moment ("tick") is a course and a time: an event became known, or a state ran out. Between two ticks nothing
-changes, so what is computed at a tick holds until the next one. A state at a tick depends on events at or before
-it and on nothing else.
+changes, so what is computed at a tick holds until the next one. A state at a tick depends on events at or
+before it and on nothing else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -96,15 +96,14 @@ def select_events(timeline: "pd.DataFrame", course_ids: "pd.Index", engager: Boo
     code_of = np.array([_CODE.get(str(name), -1) for name in names] or [-1], dtype=np.int64)
     variable = code_of[codes]
     rows = np.flatnonzero(variable >= 0)
-    chosen = timeline.iloc[rows] if rows.size < len(timeline) else timeline
+    codes, names = pd.factorize(timeline["course_id"])
+    course = np.r_[course_ids.get_indexer(pd.Index(names)), -1][codes[rows]]
     variable = variable[rows]
-    code, ids = pd.factorize(chosen["course_id"])
-    course = course_ids.get_indexer(pd.Index(ids))[code] if len(ids) else np.zeros(0, dtype=np.int64)
-    hours = chosen["hours"].to_numpy(dtype=np.float64)
-    value = chosen["value"].to_numpy(dtype=np.float64)
+    hours = timeline["hours"].to_numpy(dtype=np.float64)[rows]
+    value = timeline["value"].to_numpy(dtype=np.float64)[rows]
     available = hours
-    if known and "available_hours" in chosen.columns:
-        available = np.fmax(hours, chosen["available_hours"].to_numpy(dtype=np.float64))
+    if known and "available_hours" in timeline.columns:
+        available = np.fmax(hours, timeline["available_hours"].to_numpy(dtype=np.float64)[rows])
     usable = (course >= 0) & ~np.isnan(hours) & ~np.isnan(value)
     usable &= ~(np.isin(variable, _GIVEN) & (value <= 0))  # a dose of 0 was not given
     first = np.flatnonzero(engager)

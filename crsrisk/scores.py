@@ -1,7 +1,7 @@
 """Published scores whose formula was read in full; pure functions of numbers or arrays.
 
-Scores whose coefficients were not read at their source (CAR-HEMATOTOX, Teachey, Hay, EASIX-F, ...) stay out. A
-nan input gives a nan score: nothing is imputed here.
+Scores whose coefficients were not read at their source (CAR-HEMATOTOX, Teachey, Hay, EASIX-F) stay out.
+A nan input gives a nan score: nothing is imputed here.
 """
 
 from collections.abc import Mapping
@@ -325,7 +325,7 @@ def severe4(
         For single numbers True, False or None; for arrays 1, 0 or nan. One severe system decides even when
         others are not known; otherwise a missing system leaves the flag missing.
 
-    Source: shouse_2023_severe4.
+    Source: severe4_2023.
 
     >>> severe4(respiratory=3, upper_gi=0, hepatic=0, renal=0)
     True
