@@ -14,16 +14,34 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from features.segments import FROM_BASELINE, STATISTICS, Pool, Segments, Statistic, Walk, members, times
+from features.segments import (
+    FROM_BASELINE,
+    STATISTICS,
+    Floats,
+    Frame,
+    Ints,
+    Pool,
+    Segments,
+    Statistic,
+    Walk,
+    members,
+    times,
+)
 
 ENGINE_VERSION = (
     1  # raise it when a change here or in segments can change a number: the feature-set digest has it
 )
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 WindowName = Literal["baseline", "since_index", "last_24h", "since_dose", "so_far", "before_dose"]
+WINDOWS: dict[WindowName, tuple[str, str]] = {  # after the first moment, up to and including the second
+    "baseline": ("first", "index"),
+    "since_index": ("index", "landmark"),
+    "last_24h": ("day", "landmark"),
+    "since_dose": ("dose", "landmark"),
+    "so_far": ("first", "landmark"),
+    "before_dose": ("first", "dose"),
+}
 
 CHUNK_EVENTS = 100_000  # a chunk's working arrays fit the cache, and memory stays bounded
 CHUNK_SEGMENTS = 60_000
@@ -89,7 +107,8 @@ class _Batch(NamedTuple):
 
     statistic: Statistic
     cells: slice | Ints
-    group: int  # batches with the same cells share one walk
+    windows: Ints  # window of each cell
+    group: int  # batches with the same cells share their segments
     baseline: Ints | None
     threshold: Floats
     target: slice | Ints
@@ -98,7 +117,8 @@ class _Batch(NamedTuple):
 class Plan(NamedTuple):
     """Requests grouped by statistic over cells; a cell is a variable in a window."""
 
-    windows: tuple[tuple[WindowName, Ints, slice], ...]  # variables of the window, and its cells
+    windows: tuple[tuple[WindowName, Ints], ...]  # each with its variables: the cells, in this order
+    moments: tuple[str, ...]
     n_cells: int
     batches: tuple[_Batch, ...]
     n_requests: int
@@ -116,12 +136,9 @@ def plan_requests(requests: Sequence[Request]) -> Plan:
         by_window.setdefault(window, set()).add(variable)
         if statistic in FROM_BASELINE:
             by_window.setdefault("baseline", set()).add(variable)
-    windows, cell_of, first = [], {}, 0
-    for window, variables in by_window.items():
-        codes = np.array(sorted(variables), dtype=np.int64)
-        cell_of.update({(window, int(code)): first + i for i, code in enumerate(codes)})
-        windows.append((window, codes, slice(first, first + codes.size)))
-        first += codes.size
+    cells_in_order = [(window, code) for window, codes in by_window.items() for code in sorted(codes)]
+    cell_of = {cell: i for i, cell in enumerate(cells_in_order)}
+    window_of = np.repeat(np.arange(len(by_window)), [len(codes) for codes in by_window.values()])
     batches: list[_Batch] = []
     groups: dict[tuple[int, ...], int] = {}
     for statistic in STATISTICS:
@@ -136,13 +153,16 @@ def plan_requests(requests: Sequence[Request]) -> Plan:
             _Batch(
                 statistic=statistic,
                 cells=_slice(np.array(cells)),
+                windows=window_of[list(cells)],
                 group=groups.setdefault(cells, len(groups)),
                 baseline=before,
                 threshold=np.array([r.threshold for _, r in wanted]),
                 target=_slice(np.array([column for column, _ in wanted])),
             )
         )
-    return Plan(tuple(windows), first, tuple(batches), len(requests))
+    windows = tuple((window, np.array(sorted(codes), dtype=np.int64)) for window, codes in by_window.items())
+    borders = {border for window in by_window for border in WINDOWS[window]} - {"first", "landmark"}
+    return Plan(windows, tuple(sorted(borders)), len(cells_in_order), tuple(batches), len(requests))
 
 
 def _slice(columns: Ints) -> slice | Ints:
@@ -239,7 +259,16 @@ def _chunks(row_course: Ints, event_course: Ints, n_cells: int) -> list[tuple[sl
     return chunks
 
 
-def _sorted_groups(events: Events, n_courses: int) -> tuple[Events, Ints]:
+class _Ordered(NamedTuple):
+    """Events sorted by (course, variable, hours, known, value); `start` of each (course, variable) group."""
+
+    hours: Floats
+    known: Floats
+    value: Floats
+    start: Ints
+
+
+def _sorted_groups(events: Events, n_courses: int) -> _Ordered:
     """Events sorted by (course, variable, hours, known, value), and the start of each (course, variable) group.
 
     Input that is sorted by course and hours needs one sort of integers; equal times are put in order by known time
@@ -268,102 +297,69 @@ def _sorted_groups(events: Events, n_courses: int) -> tuple[Events, Ints]:
             order[places] = chosen[np.lexsort(by)]
     start = np.zeros(groups + 1, dtype=np.int64)
     np.bincount(key, minlength=groups).cumsum(out=start[1:])
-    return events.take(order), start
+    return _Ordered(events.hours[order], events.known[order], events.value[order], start)
 
 
 def _compute_chunk(events: Events, rows: Rows, n_courses: int, plan: Plan, into: Computed) -> None:
     """Fill the chunk's part of the result; course codes count from 0 within the chunk."""
-    ordered, start = _sorted_groups(events, n_courses)
-    width = events.n_variables
+    ordered = _sorted_groups(events, n_courses)
+    shape = (n_courses, events.n_variables)
     as_of = rows.as_of[:, None]
-    low = start[:-1].reshape(n_courses, width)[rows.course]
-    high = start[1:].reshape(n_courses, width)[rows.course]
+    low = ordered.start[:-1].reshape(shape)[rows.course]
+    high = ordered.start[1:].reshape(shape)[rows.course]
     pool = Pool(ordered.hours, ordered.value)
     high = pool.upper(low, high, as_of)
     if (ordered.known > ordered.hours).any():
-        pool, low, high = _without_unknown(ordered, start, pool, (low, high), rows)
-    cell_low, cell_high, cell_end = _cells(pool, low, high, rows, plan)
-    walks: dict[int, Walk] = {}
+        pool, low, high = _without_unknown(ordered, pool, low, high, as_of)
+    cell_low, cell_high, end = _cells(pool, low, high, rows, plan)
+    shared: dict[int, Segments] = {}
     for batch in plan.batches:
-        lows, highs = cell_low[:, batch.cells], cell_high[:, batch.cells]
-
-        def walk(group: int = batch.group, lows: Ints = lows, highs: Ints = highs) -> Walk:
-            if group not in walks:
-                walks[group] = Walk(lows, highs)
-            return walks[group]
-
-        before = (
-            None if batch.baseline is None else (cell_low[:, batch.baseline], cell_high[:, batch.baseline])
-        )
-        segments = Segments(
-            pool=pool,
-            low=lows,
-            high=highs,
-            walk=walk,
-            baseline=before,
-            end=cell_end[:, batch.cells],
-            as_of=as_of,
-            threshold=batch.threshold,
-        )
-        into.values[:, batch.target] = STATISTICS[batch.statistic](segments)
+        if batch.group not in shared:
+            shared[batch.group] = Segments(pool, cell_low[:, batch.cells], cell_high[:, batch.cells])
+        segments, baseline = shared[batch.group], None
+        if batch.baseline is not None:
+            baseline = Segments(pool, cell_low[:, batch.baseline], cell_high[:, batch.baseline])
+        frame = Frame(end[:, batch.windows], as_of, batch.threshold, baseline)
+        into.values[:, batch.target] = STATISTICS[batch.statistic](segments, frame)
         if into.times is not None:
-            into.times[:, batch.target] = times(segments, batch.statistic)
+            into.times[:, batch.target] = times(segments, frame, batch.statistic)
 
 
 def _cells(pool: Pool, low: Ints, high: Ints, rows: Rows, plan: Plan) -> tuple[Ints, Ints, Floats]:
-    """Low, high and end of the window of every cell, each of shape (rows, cells).
+    """First and end position of every cell (rows, cells), and the end in hours of every window (rows, windows).
 
     Args:
         pool: the events.
         low: first event of each variable, (rows, variables).
-        high: the events known at the landmark end here, (rows, variables).
+        high: where the events known at the landmark end, (rows, variables).
         rows: dose and landmark.
         plan: the windows.
     """
-    shape = (rows.course.size, plan.n_cells)
-    cell_low, cell_high = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
-    cell_end = np.empty(shape)
-    for window, variables, cells in plan.windows:
-        every = variables.size == low.shape[1]
-        begin, stop = (low, high) if every else (low[:, variables], high[:, variables])
-        after, until = window_bounds(window, rows.dose_hours, rows.as_of)
-        cell_low[:, cells] = begin if after is None else pool.upper(begin, stop, after[:, None])
-        cell_high[:, cells] = stop if until is None else pool.upper(begin, stop, until[:, None])
-        cell_end[:, cells] = (rows.as_of if until is None else until)[:, None]
-    return cell_low, cell_high, cell_end
-
-
-def window_bounds(window: WindowName, dose: Floats, as_of: Floats) -> tuple[Floats | None, Floats | None]:
-    """Start (excluded; None: from the beginning) and end (included; None: the landmark) in hours, per row."""
-    if window == "baseline":
-        return None, np.minimum(0.0, as_of)
-    if window == "before_dose":
-        return None, np.minimum(dose, as_of)
-    if window == "since_index":
-        return np.zeros(as_of.size), None
-    if window == "since_dose":
-        return dose, None
-    if window == "last_24h":
-        return as_of - 24.0, None
-    return None, None
+    moments = {"index": np.zeros(rows.as_of.size), "dose": rows.dose_hours, "day": rows.as_of - 24.0}
+    position = {"first": low, "landmark": high}
+    for moment in plan.moments:
+        position[moment] = pool.upper(low, high, moments[moment][:, None])
+    cell_low = np.concatenate([position[WINDOWS[w][0]].take(v, axis=1) for w, v in plan.windows], axis=1)
+    cell_high = np.concatenate([position[WINDOWS[w][1]].take(v, axis=1) for w, v in plan.windows], axis=1)
+    ends = [np.minimum(moments.get(WINDOWS[w][1], rows.as_of), rows.as_of) for w, _ in plan.windows]
+    return cell_low, cell_high, np.stack(ends, axis=1)
 
 
 def _without_unknown(
-    ordered: Events, start: Ints, pool: Pool, borders: tuple[Ints, Ints], rows: Rows
+    ordered: _Ordered, pool: Pool, low: Ints, high: Ints, as_of: Floats
 ) -> tuple[Pool, Ints, Ints]:
     """Pool and borders without events that were taken before the landmark but known only after it.
 
     The groups concerned, a few per landmark, get a copy without these events at the end of the pool.
     """
-    low, high = borders
     size = ordered.hours.size
     latest = Walk(low, high).fold(np.maximum, np.concatenate((ordered.known, (0.0,))))
-    late = (latest > rows.as_of[:, None]) & (high > low)
+    late = (latest > as_of) & (high > low)
     if not late.any():
         return pool, low, high
     position, segment = members(low[late], high[late])
     row = np.nonzero(late)[0]
-    keep = ordered.known[position] <= rows.as_of[row[segment]]
+    keep = ordered.known[position] <= as_of[row[segment], 0]
     position, segment = position[keep], segment[keep]
     kept = np.bincount(segment, minlength=row.size)
     high[late] = size + kept.cumsum()

@@ -80,30 +80,30 @@ class Walk:
         steps = np.minimum(size, LONG + 1)
         self.order = (LONG + 1 - steps).astype(np.uint8).argsort(kind="stable")
         self.low = low.ravel()[self.order]
+        self.size = size[self.order]
         self._longer = (
             np.bincount(steps, minlength=LONG + 2)[::-1].cumsum()[::-1].tolist()
         )  # [k]: size at least k
         self.long = self._longer[LONG + 1]
         self._shape = low.shape
-        self._long_size = size[self.order[: self.long]]
 
-    def steps(self, first: int, *, but_last: bool = False) -> Iterator[tuple[slice, Ints]]:
-        """The short segments that have a k-th event, and its position, for k = first, first + 1, ...
-
-        but_last: leave out the last event of each segment.
-        """
-        for k in range(first, LONG - but_last):
-            end = self._longer[k + 1 + but_last]
+    def steps(self, first: int) -> Iterator[tuple[slice, Ints]]:
+        """The short segments that have a k-th event (from 0), and its position, for k = first, first + 1, ..."""
+        position = self.low[self.long :] + (first - 1)
+        for k in range(first, LONG):
+            end = self._longer[k + 1]
             if end <= self.long:
                 return
-            yield slice(self.long, end), self.low[self.long : end] + k
+            position = position[: end - self.long]
+            position += 1
+            yield slice(self.long, end), position
 
     @cached_property
     def long_members(self) -> tuple[Ints, Ints, Ints]:
         """Positions of the events of the long segments, the segment of each, and where each segment starts."""
-        low = self.low[: self.long]
-        position, segment = members(low, low + self._long_size)
-        return position, segment, self._long_size.cumsum() - self._long_size
+        low, size = self.low[: self.long], self.size[: self.long]
+        position, segment = members(low, low + size)
+        return position, segment, size.cumsum() - size
 
     def fold(self, ufunc: np.ufunc, column: Floats) -> Floats:
         """The ufunc over each segment; an empty segment gives a number that must be masked."""
@@ -124,21 +124,16 @@ class Walk:
 
 @dataclass(frozen=True)
 class Segments:
-    """Segments of shape (rows, cells), a cell being a variable in a window.
-
-    baseline: low and high of the same variable's baseline, for change and log2_ratio.
-    end, as_of: end of the window and landmark in hours, broadcast against the shape.
-    threshold: per cell, for hours_above.
-    """
+    """Segments of shape (rows, cells), a cell being a variable in a window."""
 
     pool: Pool
     low: Ints
     high: Ints
-    walk: Callable[[], Walk]
-    baseline: tuple[Ints, Ints] | None
-    end: Floats
-    as_of: Floats
-    threshold: Floats
+
+    @cached_property
+    def walk(self) -> Walk:
+        """The segments by length."""
+        return Walk(self.low, self.high)
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:
@@ -146,116 +141,141 @@ class Segments:
         nothing: NDArray[np.bool_] = self.low == self.high
         return nothing
 
+    @cached_property
+    def newest(self) -> Ints:
+        """Position of the last event; no event of the segment where it is empty."""
+        return self.high - 1
+
     def masked(self, result: Floats) -> Floats:
         """The result with nan where nothing was measured."""
-        result[self.empty] = np.nan
+        np.copyto(result, np.nan, where=self.empty)
         return result
 
     def last_of(self, column: Floats) -> Floats:
         """The column at the last event of each segment."""
-        return self.masked(column.take(self.high - 1, mode="clip"))
+        return self.masked(column.take(self.newest, mode="clip"))
 
 
-def _count(s: Segments) -> Floats:
+@dataclass(frozen=True)
+class Frame:
+    """What a statistic needs besides its segments.
+
+    end, as_of: end of the window and landmark in hours, broadcast against the segments.
+    threshold: per cell, for hours_above.
+    baseline: the segments of the same variables before the index time, for change and log2_ratio.
+    """
+
+    end: Floats
+    as_of: Floats
+    threshold: Floats
+    baseline: Segments | None = None
+
+    def baseline_last(self) -> Floats:
+        """The last baseline value."""
+        if self.baseline is None:
+            raise ValueError("change and log2_ratio need the segments of the baseline")
+        return self.baseline.last_of(self.baseline.pool.value)
+
+
+def _count(s: Segments, _: Frame) -> Floats:
     return (s.high - s.low).astype(np.float64)
 
 
-def _first(s: Segments) -> Floats:
+def _first(s: Segments, _: Frame) -> Floats:
     return s.masked(s.pool.value.take(s.low))
 
 
-def _last(s: Segments) -> Floats:
+def _last(s: Segments, _: Frame) -> Floats:
     return s.last_of(s.pool.value)
 
 
-def _max(s: Segments) -> Floats:
-    return s.masked(s.walk().fold(np.maximum, s.pool.value))
+def _max(s: Segments, _: Frame) -> Floats:
+    return s.masked(s.walk.fold(np.maximum, s.pool.value))
 
 
-def _min(s: Segments) -> Floats:
-    return s.masked(s.walk().fold(np.minimum, s.pool.value))
+def _min(s: Segments, _: Frame) -> Floats:
+    return s.masked(s.walk.fold(np.minimum, s.pool.value))
 
 
-def _mean(s: Segments) -> Floats:
-    return s.masked(s.walk().fold(np.add, s.pool.value)) / np.maximum(s.high - s.low, 1)
+def _mean(s: Segments, _: Frame) -> Floats:
+    return s.masked(s.walk.fold(np.add, s.pool.value)) / np.maximum(s.high - s.low, 1)
 
 
-def _slope(s: Segments) -> Floats:
+def _slope(s: Segments, _: Frame) -> Floats:
     """Least squares, per day; nan when the values span less than SLOPE_SPAN_HOURS.
 
     Hours and values count from the first of the segment: squares lose no digits, equal values give exactly 0.
     """
-    hours, value, walk = s.pool.hours, s.pool.value, s.walk()
+    hours, value, walk = s.pool.hours, s.pool.value, s.walk
     hour_0, value_0 = hours[walk.low], value[walk.low]
     t, v, tt, tv = np.zeros((4, walk.low.size))
     for some, position in walk.steps(1):
-        x = hours[position] - hour_0[some]
-        y = value[position] - value_0[some]
+        x = hours[position]
+        x -= hour_0[some]
+        y = value[position]
+        y -= value_0[some]
         t[some] += x
         v[some] += y
-        tv[some] += x * y
-        tt[some] += x * x
+        y *= x
+        tv[some] += y
+        x *= x
+        tt[some] += x
     if walk.long:
         position, segment, start = walk.long_members
         x = hours[position] - hour_0[segment]
         y = value[position] - value_0[segment]
         for total, terms in ((t, x), (v, y), (tt, x * x), (tv, x * y)):
             total[: walk.long] = np.add.reduceat(terms, start)
-    count = np.maximum(s.high - s.low, 1)
-    span = s.last_of(hours) - hours.take(s.low)
-    t_mean = walk.back(t) / count
-    square = walk.back(tt) - walk.back(t) * t_mean
-    product = walk.back(tv) - walk.back(v) * t_mean
-    square[~(span >= SLOPE_SPAN_HOURS)] = np.nan
-    return 24.0 * product / square
+    span = hours.take(walk.low + (walk.size - 1), mode="clip") - hour_0
+    t_mean = t / np.maximum(walk.size, 1)
+    square = tt - t * t_mean
+    product = tv - v * t_mean
+    np.copyto(square, np.nan, where=(span < SLOPE_SPAN_HOURS) | (walk.size < 2))
+    return walk.back(24.0 * product / square)
 
 
-def _baseline_last(s: Segments) -> Floats:
-    if s.baseline is None:
-        raise ValueError("change and log2_ratio need the segments of the baseline")
-    low, high = s.baseline
-    last = s.pool.value.take(high - 1, mode="clip")
-    last[low == high] = np.nan
-    return last
+def _change(s: Segments, frame: Frame) -> Floats:
+    return s.last_of(s.pool.value) - frame.baseline_last()
 
 
-def _change(s: Segments) -> Floats:
-    return s.last_of(s.pool.value) - _baseline_last(s)
-
-
-def _log2_ratio(s: Segments) -> Floats:
+def _log2_ratio(s: Segments, frame: Frame) -> Floats:
     """log2 of the last value over the last baseline value; nan unless both are above 0."""
-    last, before = s.last_of(s.pool.value), _baseline_last(s)
+    last, before = s.last_of(s.pool.value), frame.baseline_last()
     usable = (last > 0) & (before > 0)
     return np.log2(np.divide(last, before, out=np.full(last.shape, np.nan), where=usable))
 
 
-def _hours_above(s: Segments) -> Floats:
+def _hours_above(s: Segments, frame: Frame) -> Floats:
     """Hours at or above the threshold; a value speaks until the next one, the window's end or CARRY_HOURS."""
-    hours, value, walk = s.pool.hours, s.pool.value, s.walk()
-    threshold = np.broadcast_to(s.threshold, s.low.shape).ravel()[walk.order]
+    hours, value, walk = s.pool.hours, s.pool.value, s.walk
+    limit = np.broadcast_to(frame.threshold, s.low.shape).ravel()[walk.order]
     earlier = np.zeros(walk.low.size)
-    for some, position in walk.steps(0, but_last=True):
-        carried = np.minimum(hours[position + 1] - hours[position], CARRY_HOURS)
-        carried *= value[position] >= threshold[some]
+    before = hours[walk.low[walk.long :]]
+    above = value[walk.low[walk.long :]] >= limit[walk.long :]
+    for some, position in walk.steps(1):
+        now = hours[position]
+        carried = now - before[: position.size]
+        np.minimum(carried, CARRY_HOURS, out=carried)
+        carried *= above[: position.size]
         earlier[some] += carried
+        before, above = now, value[position] >= limit[some]
     if walk.long:
         position, segment, start = walk.long_members
         carried = np.minimum(hours[position + 1] - hours[position], CARRY_HOURS)
-        carried *= value[position] >= threshold[segment]
-        carried[np.append(start[1:], position.size) - 1] = 0.0
+        carried *= value[position] >= limit[segment]
+        carried[start + walk.size[: walk.long] - 1] = 0.0
         earlier[: walk.long] = np.add.reduceat(carried, start)
-    newest = s.high - 1
-    left = np.minimum(s.end - hours.take(newest, mode="clip"), CARRY_HOURS)
-    left *= value.take(newest, mode="clip") >= s.threshold
+    left = frame.end - hours.take(s.newest, mode="clip")
+    np.minimum(left, CARRY_HOURS, out=left)
+    left *= value.take(s.newest, mode="clip") >= frame.threshold
     return s.masked(walk.back(earlier) + left)
 
 
-def _hours_since_last(s: Segments) -> Floats:
-    return s.as_of - s.last_of(s.pool.hours)
+def _hours_since_last(s: Segments, frame: Frame) -> Floats:
+    return frame.as_of - s.last_of(s.pool.hours)
 
 
-STATISTICS: dict[Statistic, Callable[[Segments], Floats]] = {
+STATISTICS: dict[Statistic, Callable[[Segments, Frame], Floats]] = {
     "last": _last,
     "first": _first,
     "max": _max,
@@ -269,16 +289,15 @@ STATISTICS: dict[Statistic, Callable[[Segments], Floats]] = {
     "count": _count,
 }
 FROM_BASELINE: frozenset[Statistic] = frozenset({"change", "log2_ratio"})
-WALKED: frozenset[Statistic] = frozenset({"max", "min", "mean", "slope", "hours_above"})
 
 
-def times(s: Segments, statistic: Statistic) -> Floats:
+def times(s: Segments, frame: Frame, statistic: Statistic) -> Floats:
     """Hours of the value behind the statistic: where an extreme was first reached, the first, else the last value."""
     if statistic == "first":
         return s.masked(s.pool.hours.take(s.low))
     if statistic not in ("max", "min"):
         return s.last_of(s.pool.hours)
-    extreme = STATISTICS[statistic](s)
+    extreme = STATISTICS[statistic](s, frame)
     position, segment = members(s.low.ravel(), s.high.ravel())
     reached = extreme.ravel()[segment] == s.pool.value[position]
     first = np.full(extreme.size, np.nan)
