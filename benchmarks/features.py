@@ -1,8 +1,9 @@
 """The feature engine against pandas: 10,000 courses, and one patient.
 
-Nine statistics x 40 variables x 3 windows from 400 events per course. Both start from the same columns, sorted by
-course and hours as a cohort's timeline is, use integer codes, and must give the same numbers. pandas is used as well
-as we know how: one integer key, one `groupby` per window with its compiled aggregations, no Python per group.
+Nine statistics x 40 variables x 3 windows from 400 events per course. Both start from the same columns,
+sorted by course and hours as a cohort's timeline is, use integer codes, and must give the same numbers.
+pandas is used as well as we know how: one integer key, one `groupby` per window with its compiled
+aggregations, no Python per group.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ REQUESTS = [Request(v, w, s, THRESHOLD) for s in STATISTICS for w in WINDOWS for
 
 
 def made_events(courses: int, seed: int) -> Events:
-    """Events from three days before to five days after the index time; a third of the variables are reported late."""
+    """Events from day -3 to day 5; a third of the variables are reported late."""
     rng = np.random.default_rng(seed)
     size = courses * EVENTS
     hours = np.sort(rng.uniform(-72.0, 120.0, (courses, EVENTS)), axis=1).ravel()

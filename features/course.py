@@ -1,7 +1,8 @@
 """The course: grade so far, hours since onset of CRS, dose, patient and therapy class.
 
-`grade` and `crs_onset` are series that `features.grade_series` derives from the events with the ASTCT rules, as known at
-the time; adjudicated grades never enter, since they are labels and may be set in hindsight.
+`grade` and `crs_onset` are series that `features.grade_series` derives from the events with the ASTCT
+rules, as known at the time; adjudicated grades never enter, since they are labels and may be set in
+hindsight.
 """
 
 from __future__ import annotations

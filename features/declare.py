@@ -1,12 +1,13 @@
-"""What a feature is: one declaration carries name, source variable, window, statistic, unit, meaning and citation.
+"""What a feature is: name, source variable, window, statistic, unit, meaning and citation in one declaration.
 
-Column order, the data dictionary, the labels and the digest that ties a model to its features are made from it.
+Column order, data dictionary, labels and the digest that ties a model to its features are made from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -73,8 +74,9 @@ class Feature:
     """One column of the design matrix, and everything a reader must know about it.
 
     monotone: sign of the effect on the risk where a source gives it, else 0.
-    role: `predictor`; `support` (oxygen, pressors, blood pressure: they define the grade); `treatment` (given for CRS:
-        it follows the outcome, shown only). Only predictors are in a model unless asked otherwise.
+    role: `predictor`; `support` (oxygen, pressors, blood pressure: they define the grade); `treatment`
+        (given for CRS: it follows the outcome, shown only). Only predictors are in a model unless asked
+        otherwise.
     log_scale: right-skewed and positive; a linear model takes the logarithm.
     derive: None for a statistic of one analyte; else the function of the inputs in `needs`.
     """
@@ -141,9 +143,7 @@ def measured(
     for column in columns:
         statistic, threshold, window = _parse(column)
         unit = _unit(analyte_key, statistic)
-        in_words = STATISTICS[statistic] + (
-            f" ({threshold:g} {unit_of(analyte_key)})" if threshold == threshold else ""
-        )
+        limit = "" if isnan(threshold) else f" ({threshold:g} {unit_of(analyte_key)})"
         features.append(
             Feature(
                 name=f"{analyte_key}_{column}",
@@ -151,7 +151,7 @@ def measured(
                 window=window,
                 statistic=statistic,
                 unit=unit,
-                meaning=f"{analyte(analyte_key).name_en}: {in_words}. {why}",
+                meaning=f"{analyte(analyte_key).name_en}: {STATISTICS[statistic]}{limit}. {why}",
                 source=source,
                 theme=theme,
                 monotone=1 if column in rising else -1 if column in falling else 0,

@@ -1,15 +1,16 @@
 """Events and rows in, statistics out: one vectorised engine for a whole cohort and for one patient.
 
-Every request is a variable, a window and a statistic. For each row (a course at a landmark) the events of a variable
-that fall into the window are a segment of one sorted array; `features.segments` computes on segments. An event
-counts for a row when both its time and the time at which it was known are at or before the landmark.
+Every request is a variable, a window and a statistic. For each row (a course at a landmark) the events of a
+variable that fall into the window are a segment of one sorted array; `features.segments` computes on
+segments. An event counts for a row when both its time and the time at which it was known are at or before
+the landmark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ WINDOWS: dict[WindowName, tuple[str, str]] = {  # after the first moment, up to 
     "before_dose": ("first", "dose"),
 }
 
-CHUNK_EVENTS = 100_000  # a chunk's working arrays fit the cache, and memory stays bounded
+CHUNK_EVENTS = 50_000  # a chunk's working arrays fit the cache, and memory stays bounded
 CHUNK_SEGMENTS = 60_000
 
 
@@ -96,7 +97,7 @@ class Rows:
 
 
 class Computed(NamedTuple):
-    """Statistics and, on request, the hours of the values behind them: (n_rows, n_requests), nan = missing."""
+    """Statistics, and on request the hours of the values behind them: (n_rows, n_requests)."""
 
     values: Floats
     times: Floats | None
@@ -126,11 +127,10 @@ class Plan(NamedTuple):
 
 def plan_requests(requests: Sequence[Request]) -> Plan:
     """How to answer the requests; make it once where the same ones come again and again."""
-    unknown = {r.window for r in requests} - set(get_args(WindowName))
-    if unknown or (unknown := {r.statistic for r in requests} - set(STATISTICS)):
-        raise ValueError(
-            f"{sorted(unknown)}; windows {get_args(WindowName)}, statistics {sorted(STATISTICS)}"
-        )
+    unknown = {str(r.window) for r in requests} - set(WINDOWS)
+    unknown |= {str(r.statistic) for r in requests} - set(STATISTICS)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)}; windows {sorted(WINDOWS)}, statistics {sorted(STATISTICS)}")
     by_window: dict[WindowName, set[int]] = {}
     for variable, window, statistic, _ in requests:
         by_window.setdefault(window, set()).add(variable)
@@ -244,7 +244,7 @@ def _dense(events: Events, rows: Rows) -> tuple[Events, Rows]:
 
 
 def _chunks(row_course: Ints, event_course: Ints, n_cells: int) -> list[tuple[slice, slice, slice]]:
-    """Courses, rows and events of chunks with about CHUNK_EVENTS events and CHUNK_SEGMENTS segments at most."""
+    """Courses, rows and events of each chunk: at most CHUNK_EVENTS and CHUNK_SEGMENTS, one course at least."""
     n_courses = int(row_course[-1]) + 1
     last_event = np.searchsorted(event_course, np.arange(n_courses), side="right")
     last_row = np.searchsorted(row_course, np.arange(n_courses), side="right")
@@ -269,10 +269,10 @@ class _Ordered(NamedTuple):
 
 
 def _sorted_groups(events: Events, n_courses: int) -> _Ordered:
-    """Events sorted by (course, variable, hours, known, value), and the start of each (course, variable) group.
+    """Events sorted by course, variable, hours, known, value, and where each (course, variable) starts.
 
-    Input that is sorted by course and hours needs one sort of integers; equal times are put in order by known time
-    and value, so the order of the input never decides.
+    Input that is sorted by course and hours needs one sort of integers; equal times are put in order by
+    known time and value, so the order of the input never decides.
     """
     groups = n_courses * events.n_variables
     key = events.course * events.n_variables + events.variable
@@ -326,7 +326,7 @@ def _compute_chunk(events: Events, rows: Rows, n_courses: int, plan: Plan, into:
 
 
 def _cells(pool: Pool, low: Ints, high: Ints, rows: Rows, plan: Plan) -> tuple[Ints, Ints, Floats]:
-    """First and end position of every cell (rows, cells), and the end in hours of every window (rows, windows).
+    """Start and stop of every cell (rows, cells), and the end of every window in hours (rows, windows).
 
     Args:
         pool: the events.

@@ -41,13 +41,11 @@ def grade_series(cohort: Cohort, events: Events, temperature: int) -> GradeSerie
         events: the same events as arrays.
         temperature: code of the variable temperature in `events`.
     """
-    from crsrisk.grade_timeline import grade_events
+    from crsrisk.grade_timeline import grade_steps
 
-    steps = grade_events(cohort.timeline(), cohort.courses, cohort.therapies, known=True)
-    grade = steps["grade"].to_numpy(dtype=np.float64)
-    there = np.flatnonzero(~np.isnan(grade))
-    course = cohort.position_of(steps["course_id"])[there]
-    hours, grade = steps["hours"].to_numpy(dtype=np.float64)[there], grade[there]
+    steps = grade_steps(cohort.timeline(), cohort.courses, cohort.therapies, known=True)["ASTCT"]
+    there = np.flatnonzero(~np.isnan(steps.graded.grade))
+    course, hours, grade = steps.course[there], steps.hours[there], steps.graded.grade[there]
     measured = events.variable == temperature
     fever_known = np.full(len(cohort.courses), np.inf)
     np.minimum.at(fever_known, events.course[measured], events.known[measured])

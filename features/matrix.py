@@ -5,9 +5,10 @@ The same code serves a whole cohort and one patient; pandas stands only at the t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
+from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def _full_dose_mg(therapy: Therapy) -> float:
     return max(dose.amount * MILLIGRAMS[dose.unit] for dose in therapy.doses)
 
 
-THERAPY_FACTS = {
+THERAPY_FACTS: dict[str, Callable[[Therapy], float]] = {
     "is_engager": lambda therapy: float(is_engager(therapy)),
     "is_engineered_t": lambda therapy: float(therapy.class_ == "engineered_t"),
     "is_cd28": _is_cd28,
@@ -61,10 +62,10 @@ THERAPY_FACTS = {
 class FeatureTable:
     """Features of courses at landmarks.
 
-    rows: course_id, patient_id, therapy, dose (1 for cells), dose_hours (of the dose, from the course's index time),
-        landmark_hours (from the dose), as_of_hours (dose_hours + landmark_hours).
+    rows: course_id, patient_id, therapy, dose (1 for cells), dose_hours (of the dose, from the index time
+        of the course), landmark_hours (from the dose), as_of_hours (dose_hours + landmark_hours).
     values: (n_rows, n_features), nan = missing.
-    times: hours of the value behind each number, from the course's index time; nan where there is none. None unless
+    times: hours of the value behind each number, from the index time; nan where there is none. None unless
         asked for.
     """
 
@@ -106,7 +107,7 @@ class _Plan(NamedTuple):
 
 def _same(need: Need) -> Need:
     """A need that equals itself: nan thresholds do not."""
-    return need._replace(threshold=-np.inf) if need.threshold != need.threshold else need
+    return need._replace(threshold=-np.inf) if isnan(need.threshold) else need
 
 
 @cache
@@ -117,12 +118,8 @@ def _plan(features: tuple[Feature, ...]) -> _Plan:
     variables = {name: i for i, name in enumerate(sorted({need.analyte for need in needs} | always))}
     requests = tuple(Request(variables[n.analyte], n.window, n.statistic, n.threshold) for n in needs)
     place = {need: i for i, need in enumerate(needs)}
-    direct = [(j, place[_same(f.requests[0])]) for j, f in enumerate(features) if f.derive is None]
-    into, source = (
-        (np.array(side, dtype=np.int64) for side in (*zip(*direct, strict=True),))
-        if direct
-        else (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    )
+    into = np.array([j for j, f in enumerate(features) if f.derive is None], dtype=np.int64)
+    source = np.array([place[_same(f.requests[0])] for f in features if f.derive is None], dtype=np.int64)
     derived = tuple((j, f) for j, f in enumerate(features) if f.derive is not None)
     return _Plan(variables, requests, place, plan_requests(requests), (into, source), derived)
 
@@ -156,16 +153,17 @@ def _with_series(events: Events, cohort: Cohort, codes: Mapping[str, int]) -> Ev
     """Events and the series derived from them: the grade at each change, and each onset."""
     series = grade_series(cohort, events, codes[FEVER_VARIABLE])
     onset = series.onset
-    parts = [
-        (events.course, events.variable, events.hours, events.known, events.value),
-        (series.course, np.full(series.course.size, codes["grade"]), series.hours, series.hours, series.grade),
-        (
-            series.course[onset], np.full(int(onset.sum()), codes["crs_onset"]),
-            series.hours[onset], series.hours[onset], series.hours[onset],
-        ),
-    ]  # fmt: skip
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Events(*columns, events.n_variables)
+    size = int(onset.sum())
+    names = np.repeat([codes["grade"], codes["crs_onset"]], [series.course.size, size])
+    hours = np.concatenate((series.hours, series.hours[onset]))
+    return Events(
+        np.concatenate((events.course, series.course, series.course[onset])),
+        np.concatenate((events.variable, names)),
+        np.concatenate((events.hours, hours)),
+        np.concatenate((events.known, hours)),
+        np.concatenate((events.value, series.grade, series.hours[onset])),
+        events.n_variables,
+    )
 
 
 def _therapies(cohort: Cohort) -> list[Therapy]:
@@ -199,10 +197,11 @@ def _doses(events: Events, dose_variable: int, therapies: Sequence[Therapy]) -> 
 
 
 def index_doses(cohort: Cohort) -> pd.DataFrame:
-    """Every index dose: course_id, dose, dose_hours (from the course's index time), window_end_hours (from the dose).
+    """Every index dose: course_id, dose, dose_hours (from the index time), window_end_hours (from the dose).
 
-    Each `bsab_dose` above 0 opens a dose of an engager, whose window ends at 168 h or at the next dose; cells have dose
-    1 at hour 0 with 336 h, also when the infusion was split. An engager without a recorded dose has dose 1 at hour 0.
+    Each `bsab_dose` above 0 opens a dose of an engager, whose window ends at 168 h or at the next dose;
+    cells have dose 1 at hour 0 with 336 h, also when the infusion was split. An engager without a recorded
+    dose has dose 1 at hour 0.
     """
     import pandas as pd
 
@@ -231,15 +230,10 @@ class _RowInputs:
         self.landmark_hours = rows.as_of - rows.dose_hours
         self.statistics = np.empty((0, 0))
 
-    @cached_property
-    def _by_therapy(self) -> tuple[dict[str, Therapy], list[str]]:
-        return {therapy.key: therapy for therapy in self._therapies}, [t.key for t in self._therapies]
-
     def therapy(self, fact: str) -> Floats:
         """A fact about the therapy of each row's course."""
-        known, keys = self._by_therapy
-        value = {key: THERAPY_FACTS[fact](therapy) for key, therapy in known.items()}
-        return np.array([value[key] for key in keys], dtype=np.float64)[self.course]
+        value = {key: THERAPY_FACTS[fact](t) for key, t in {t.key: t for t in self._therapies}.items()}
+        return np.array([value[t.key] for t in self._therapies], dtype=np.float64)[self.course]
 
     def get(
         self, analyte: str, window: WindowName, statistic: Statistic, threshold: float = -np.inf
@@ -259,7 +253,7 @@ def _grid(doses: _Doses, landmarks: Sequence[float]) -> tuple[Rows, Ints]:
 
 
 def _at(doses: _Doses, cohort: Cohort, at: pd.DataFrame) -> tuple[Rows, Ints]:
-    """Explicit rows: the dose is the latest one given and recorded by then, else the first at the index time."""
+    """Explicit rows: of the latest dose given and recorded by then, else of a first one at the index time."""
     course = _codes(at["course_id"], {name: i for i, name in enumerate(cohort.courses["course_id"].tolist())})
     as_of = at["as_of_hours"].to_numpy(dtype=np.float64)
     if (course < 0).any():
@@ -289,13 +283,10 @@ def compute_features(
 ) -> FeatureTable:
     """Every declared feature of every course at every landmark; nothing known after the landmark enters.
 
-    Args:
-        cohort: courses and events.
-        landmarks: hours after each dose; a landmark at or after the end of the dose's window makes no row.
-        with_times: also give the hours of the value behind each number.
-        at: explicit rows `course_id`, `as_of_hours` instead of landmarks; the landmark counts from the latest dose
-            given and recorded by then.
-        features: the columns; None for all declared features.
+    Args: cohort: courses and events. landmarks: hours after each dose; a landmark at or after the end of
+        the dose's window makes no row. with_times: also give the hours of the value behind each number. at:
+        explicit rows `course_id`, `as_of_hours` instead of landmarks; the landmark counts from the latest
+        dose given and recorded by then. features: the columns; None for all declared features.
 
     Raises:
         TimeError: a landmark below 0, or an `as_of_hours` before the index time.

@@ -13,6 +13,7 @@ from features import (
     course,
     endothelium,
     inflammation,
+    scores,
     support,
     treatment,
     tumour_burden,
@@ -24,6 +25,7 @@ from features.segments import CARRY_HOURS, SLOPE_SPAN_HOURS
 
 THEMES = (
     course,
+    scores,
     inflammation,
     endothelium,
     tumour_burden,
@@ -45,7 +47,7 @@ def feature_names() -> tuple[str, ...]:
 
 @cache
 def predictors(*, support: bool = False) -> tuple[Feature, ...]:
-    """The features that a model may use; with `support` also those that define the grade. Never treatments."""
+    """Features that a model may use; with `support` also those that define the grade. Never treatments."""
     roles = {"predictor", "support"} if support else {"predictor"}
     return tuple(feature for feature in FEATURES if feature.role in roles)
 
@@ -70,7 +72,7 @@ def feature_set_digest() -> str:
     declared = [
         {
             **{f.name: getattr(feature, f.name) for f in fields(feature) if f.name not in silent},
-            "derive": None if feature.derive is None else feature.derive.__qualname__,
+            "derived": feature.derive is not None,
         }
         for feature in FEATURES
     ]

@@ -1,9 +1,9 @@
 """Statistics over many short runs of one sorted array, all runs at once.
 
-A segment is a run [low, high) of events of one variable of one course, in order of time. Short segments are walked
-together, one event per step; long ones go through `ufunc.reduceat`. Which way a segment goes, and the order in which
-its numbers are added, depends on that segment alone: the result is the same to the last bit whether it is computed
-with a million others or by itself.
+A segment is a run [low, high) of events of one variable of one course, in order of time. Short segments are
+walked together, one event per step; long ones go through `ufunc.reduceat`. Which way a segment goes, and
+the order in which its numbers are added, depends on that segment alone: the result is the same to the last
+bit whether it is computed with a million others or by itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Pool:
         return np.concatenate(((0.0,), self.hours))
 
     def upper(self, low: Ints, high: Ints, limit: Floats) -> Ints:
-        """First position in each [low, high) whose time is after the limit; all segments halve their step together."""
+        """First position in each [low, high) whose time is after the limit, by halving all at once."""
         position = low.copy()
         longest = int((high - low).max(initial=0))
         step = 1 << (longest.bit_length() - 1) if longest else 0
@@ -88,7 +88,7 @@ class Walk:
         self._shape = low.shape
 
     def steps(self, first: int) -> Iterator[tuple[slice, Ints]]:
-        """The short segments that have a k-th event (from 0), and its position, for k = first, first + 1, ..."""
+        """Short segments with a k-th event (from 0), and its position, for k = first, first + 1, ..."""
         position = self.low[self.long :] + (first - 1)
         for k in range(first, LONG):
             end = self._longer[k + 1]
@@ -100,7 +100,7 @@ class Walk:
 
     @cached_property
     def long_members(self) -> tuple[Ints, Ints, Ints]:
-        """Positions of the events of the long segments, the segment of each, and where each segment starts."""
+        """Positions of the events of the long segments, the segment of each, where each segment starts."""
         low, size = self.low[: self.long], self.size[: self.long]
         position, segment = members(low, low + size)
         return position, segment, size.cumsum() - size
@@ -292,7 +292,7 @@ FROM_BASELINE: frozenset[Statistic] = frozenset({"change", "log2_ratio"})
 
 
 def times(s: Segments, frame: Frame, statistic: Statistic) -> Floats:
-    """Hours of the value behind the statistic: where an extreme was first reached, the first, else the last value."""
+    """Hours of the value behind it: where an extreme was first reached, the first, else the last value."""
     if statistic == "first":
         return s.masked(s.pool.hours.take(s.low))
     if statistic not in ("max", "min"):

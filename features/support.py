@@ -1,4 +1,4 @@
-"""Oxygen, pressors and blood pressure: they define the grade, so they are kept out of a model unless asked for."""
+"""Oxygen, pressors, blood pressure: they define the grade and stay out of a model unless asked for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FEATURES = (
         window="so_far",
         statistic="last",
         unit="1",
-        meaning="Latest heart rate over latest systolic pressure, known at the landmark. Holds a blood pressure.",
+        meaning="Latest heart rate over latest systolic pressure; it holds a blood pressure.",
         source="crsrisk_features",
         theme="support",
         role="support",

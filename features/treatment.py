@@ -1,4 +1,4 @@
-"""Treatments given for CRS follow the outcome: shown, never a predictor. Those before the infusion are prophylaxis."""
+"""Treatments given for CRS follow the outcome: shown, never a predictor. Before the infusion: prophylaxis."""
 
 from __future__ import annotations
 
