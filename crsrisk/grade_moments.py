@@ -24,7 +24,6 @@ from crsrisk.grade_states import (
     Ticks,
     insert_ticks,
     last_where,
-    newest_row,
     starts_new,
 )
 from crsrisk.grading import fever_counts, oxygen_tier
@@ -34,7 +33,6 @@ ADULT_SBP: Final = 90.0  # mmHg, hypotension below
 ADULT_MAP: Final = 65.0
 FEVER_LAPSE: Final = 72.0  # a treated fever lapses after so many hours without fever, hypotension and hypoxia
 PREMEDICATION: Final = 24.0  # a steroid up to this many hours before an engager dose is premedication
-GRID_SLACK: Final = 1e-6  # hours; 3 x 0.1 h is the same moment as 0.3 h
 PREMEDICATED: Final = 168.0  # hours after that dose during which a fever may be masked: the dose's window
 
 
@@ -201,25 +199,3 @@ def after_death(moments: Moments) -> Bools:
     was_dead = np.r_[False, moments.dead[:-1]] & same
     was_crs = np.r_[False, moments.dead_of_crs[:-1]] & same
     return was_dead & ~(moments.dead_of_crs & ~was_crs)
-
-
-def opening_hours(course: Ints, known: Floats, signs: Ints, courses: int) -> Floats:
-    """Hour of the first sign of each course, not before 0; inf where there is none."""
-    opening = np.full(courses, np.inf)
-    np.minimum.at(opening, course[signs], known[signs])
-    return np.maximum(opening, 0.0)
-
-
-def on_grid(moments: Moments, opening: Floats, step: float) -> Moments:
-    """The moments of a regular grid from the opening to the last change of each course."""
-    if moments.time.size == 0:
-        return moments
-    last = np.flatnonzero(np.r_[moments.course[1:] != moments.course[:-1], True])
-    course = moments.course[last]
-    first_step = np.ceil((opening[course] - GRID_SLACK) / step).astype(np.int64)
-    steps = np.maximum(np.ceil((moments.time[last] - GRID_SLACK) / step).astype(np.int64) - first_step + 1, 1)
-    grid_course = np.repeat(course, steps)
-    number = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
-    grid_time = (number + np.repeat(first_step, steps)) * step
-    source = newest_row(moments.course, moments.time, grid_course, grid_time + GRID_SLACK)
-    return moments.take(source, course=grid_course, time=grid_time)

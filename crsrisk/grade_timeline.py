@@ -19,8 +19,6 @@ from crsrisk.grade_moments import (
     PREMEDICATED,
     Moments,
     after_death,
-    on_grid,
-    opening_hours,
     signs,
     with_fever,
 )
@@ -33,6 +31,7 @@ from crsrisk.grade_states import (
     Floats,
     Ints,
     make_ticks,
+    newest_row,
     select_events,
     starts_new,
 )
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from crsrisk.therapies import Therapy
 
 System = Literal["ASTCT", "Lee2014", "CTCAEv5"]
+GRID_SLACK: Final = 1e-6  # hours; 3 x 0.1 h is the same moment as 0.3 h
 COLUMNS: Final = ("course_id", "hours", "grade", "state", "low", "high", "rule", "system")
 
 
@@ -63,7 +63,7 @@ def grade_events(
         courses: course_id, therapy; age in years where known.
         therapies: further therapies by key (a cohort's therapies.toml); the catalogue is always there.
         known: count an event from when it was known, max(hours, available_hours), not from when it happened.
-        grid_hours: a row every so many hours (0, 1, 2, ... for 1) instead of a row on every change.
+        grid_hours: a row every so many hours (0, 1, 2, ... for 1) instead of on every change.
         systems: ASTCT, Lee2014 and CTCAEv5; one block of rows after the other.
 
     Returns:
@@ -89,6 +89,12 @@ class Steps:
     hours: Floats
     graded: Graded
 
+    def take(self, rows: Ints) -> "Steps":
+        """These rows."""
+        found = self.graded
+        graded = Graded(found.low[rows], found.high[rows], found.rule_code[rows], found.state_code[rows])
+        return Steps(self.course[rows], self.hours[rows], graded)
+
 
 def grade_steps(
     timeline: pd.DataFrame,
@@ -113,7 +119,7 @@ def grade_steps(
     ids = pd.Index(courses["course_id"])
     engager = _engager_courses(courses, therapies)
     events = select_events(timeline, ids, engager, known=known)
-    opening = opening_hours(events.course, events.known, events.of(SIGNS), len(ids))
+    opening, last = _reach(events.course, events.known, events.of(SIGNS), len(ids))
     seen = np.flatnonzero(np.isfinite(opening))
     doses = events.of([DOSE])
     doses = doses[engager[events.course[doses]]]
@@ -122,9 +128,10 @@ def grade_steps(
     age = courses["age"].to_numpy(dtype=np.float64) if "age" in courses.columns else np.full(len(ids), np.nan)
     moments = with_fever(signs(ticks, age, engager))
     moments = moments.where((moments.time >= opening[moments.course]) & ~after_death(moments))
-    if grid_hours is not None:
-        moments = on_grid(moments, opening, grid_hours)
-    return {name: _steps(moments, name, on_change=grid_hours is None) for name in systems}
+    steps = {name: _steps(moments, name) for name in systems}
+    if grid_hours is None:
+        return steps
+    return {name: _on_grid(changes, opening, last, grid_hours) for name, changes in steps.items()}
 
 
 def grade_cohort(cohort: "Cohort", *, systems: Sequence[System] = ("ASTCT",)) -> pd.DataFrame:
@@ -253,14 +260,35 @@ _SYSTEMS: Final[Mapping[str, Callable[[Moments], Graded]]] = {
 }
 
 
-def _steps(moments: Moments, system: System, *, on_change: bool) -> Steps:
-    """The grades of one system, only the moments that change something unless on a grid."""
+def _steps(moments: Moments, system: System) -> Steps:
+    """The grades of one system, only the moments that change something."""
     graded = _SYSTEMS[system](moments)
-    if not on_change:
-        return Steps(moments.course, moments.time, graded)
     keep = starts_new(moments.course, graded.low, graded.high, graded.rule_code, graded.state_code)
-    kept = Graded(graded.low[keep], graded.high[keep], graded.rule_code[keep], graded.state_code[keep])
-    return Steps(moments.course[keep], moments.time[keep], kept)
+    return Steps(moments.course, moments.time, graded).take(np.flatnonzero(keep))
+
+
+def _reach(course: Ints, known: Floats, signs: Ints, courses: int) -> tuple[Floats, Floats]:
+    """Hour of the first and last sign of each course, not before 0; inf and 0 where there is none."""
+    first, last = np.full(courses, np.inf), np.zeros(courses)
+    np.minimum.at(first, course[signs], known[signs])
+    np.maximum.at(last, course[signs], known[signs])
+    return np.maximum(first, 0.0), last
+
+
+def _on_grid(steps: Steps, opening: Floats, last: Floats, step: float) -> Steps:
+    """The grades in force on a regular grid, from the opening to the last sign or change of each course."""
+    if steps.hours.size == 0:
+        return steps
+    final = np.flatnonzero(np.r_[steps.course[1:] != steps.course[:-1], True])
+    course = steps.course[final]
+    end = np.maximum(last[course], steps.hours[final])
+    first_step = np.ceil((opening[course] - GRID_SLACK) / step).astype(np.int64)
+    count = np.maximum(np.ceil((end - GRID_SLACK) / step).astype(np.int64) - first_step + 1, 1)
+    grid_course = np.repeat(course, count)
+    number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    grid_time = (number + np.repeat(first_step, count)) * step
+    row = newest_row(steps.course, steps.hours, grid_course, grid_time + GRID_SLACK)
+    return Steps(grid_course, grid_time, steps.take(row).graded)
 
 
 def _rows(ids: pd.Index, steps: Steps, system: System) -> pd.DataFrame:

@@ -86,15 +86,15 @@ class Graded:
     @property
     def rule(self) -> NDArray[np.object_]:
         """Rule ids (keys of `RULES`)."""
-        return np.array(RULE_IDS, dtype=object)[self.rule_code]
+        return np.asarray(np.array(RULE_IDS, dtype=object)[self.rule_code], dtype=object)
 
     @property
     def state(self) -> NDArray[np.object_]:
         """States: none, graded, review or not_gradable."""
-        return np.array(STATES, dtype=object)[self.state_code]
+        return np.asarray(np.array(STATES, dtype=object)[self.state_code], dtype=object)
 
 
-def astct(  # noqa: PLR0917 - the order of the table: fever, pressure, oxygen
+def astct(
     fever: ArrayLike,
     hypotension: ArrayLike,
     pressors: ArrayLike,
