@@ -1,13 +1,12 @@
 """The way in for `mlflow models serve`: MLflow runs this file (a "model from code") beside its packages.
 
-`/invocations` takes {"inputs": [<body of POST /v1/risk>, ...]} and answers {"predictions": [<answer>, ...]}. A
-bad body gets problem details in its place, because MLflow's own errors repeat what was sent.
+`/invocations` takes {"inputs": [<body of POST /v1/risk>, ...]} and answers {"predictions": [<answer>, ...]}.
+A bad body gets problem details in its place, because MLflow's own errors repeat what was sent.
 """
 
 from __future__ import annotations
 
 import uuid
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from serving.problems import problem_of_error
 from serving.scorer import Scorer
-from training.track import model_beside
+from training.track import model_beside, without_hint_warnings
 
-with warnings.catch_warnings():
-    # the hint below is the contract's: without it MLflow refuses the body or hands over arrays
-    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType.*")
+with without_hint_warnings():
 
     class RiskEntry(PythonModel):
         """Answers REST bodies with the model beside it."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsrisk.analytes import analytes
+from crsrisk.grade_timeline import grade_steps
 from features.matrix import FeatureTable
 from features.registry import predictors
 
@@ -44,12 +45,9 @@ NO_GRADE = GradeThen(None, "not_gradable", "nothing_recorded", 0.0, was_severe=F
 
 def grades_then(cohort: Cohort, at: pd.DataFrame) -> list[GradeThen]:
     """ASTCT grade of each row of `at` from what was known by then, and whether it was severe before."""
-    from crsrisk.grade_timeline import grade_events
-
-    steps = grade_events(cohort.timeline(), cohort.courses, cohort.therapies, known=True)
-    course = cohort.position_of(steps["course_id"])
-    hours, low, high = (steps[name].to_numpy(dtype=np.float64) for name in ("hours", "low", "high"))
-    states, rules = steps["state"].to_numpy(dtype=object), steps["rule"].to_numpy(dtype=object)
+    steps = grade_steps(cohort.timeline(), cohort.courses, cohort.therapies, known=True)["ASTCT"]
+    course, hours, low, high = steps.course, steps.hours, steps.graded.low, steps.graded.high
+    states, rules = steps.graded.state, steps.graded.rule
     certain = (low >= SEVERE) & np.isin(states, ("none", "graded"))
     possible = high >= SEVERE
     position = cohort.position_of(at["course_id"])

@@ -1,4 +1,4 @@
-"""Small risk models built without a cohort: the real trees, offset, calibration and files, in milliseconds."""
+"""Small risk models built without a cohort: real trees, offset, calibration and files, in milliseconds."""
 
 from functools import cache
 
