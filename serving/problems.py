@@ -6,6 +6,7 @@ import json
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
@@ -41,7 +42,7 @@ REGISTER_THERAPY = (
 _SAFE_NAME = re.compile(r"[a-z_]{1,40}")
 
 
-class RequestError(Exception):
+class RequestError(CrsRiskError):
     """What the client is told; `errors` holds JSON pointers without the values found there."""
 
     def __init__(
@@ -55,7 +56,8 @@ class RequestError(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
-        super().__init__(code)
+        places = "; ".join(f"{error['pointer'] or '/'}: {error['detail']}" for error in self.errors)
+        super().__init__(f"{detail} {places}".strip())
 
     @property
     def status(self) -> int:
@@ -92,6 +94,21 @@ def parse_request(raw: bytes | str) -> RiskRequest:
             "invalid-request", f"The field {twice!r} stands twice in one object; send it once."
         )
     return request
+
+
+def parse_body(body: Mapping[str, Any]) -> RiskRequest:
+    """The request of a body held in Python; aware datetimes may stand for ISO 8601 text.
+
+    Raises:
+        RequestError: not as the contract says, with pointers.
+    """
+    try:
+        text = json.dumps(body, default=_as_text)
+    except (TypeError, ValueError, RecursionError):
+        raise RequestError(
+            "malformed-json", "The body holds what JSON can't; send text, numbers, lists and objects."
+        ) from None
+    return parse_request(text)
 
 
 def problem_of_validation(error: ValidationError) -> RequestError:
@@ -153,6 +170,12 @@ def _field_problem(finding: ErrorDetails) -> dict[str, str]:
             "detail": "An unknown field stands here; remove it",
         }
     return {"pointer": json_pointer(location), "code": finding["type"], "detail": finding["msg"]}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError
 
 
 def _without_text(message: str) -> str:

@@ -6,7 +6,6 @@ and apply later, so that a bad observation is reported under `quality.rejected` 
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
 from math import isfinite
@@ -298,18 +297,3 @@ EXAMPLE: dict[str, Any] = {
         {"variable": "temperature", "value": 38.6, "unit": "Cel", "time": "2026-11-02T18:00:00+09:00"},
     ],
 }
-
-
-def as_json(body: Any) -> bytes:
-    """JSON text of a body held in Python; aware datetimes become ISO 8601.
-
-    Raises:
-        ValueError: NaN, infinity, or an object that JSON can't hold.
-    """
-    return json.dumps(body, allow_nan=False, default=_encode).encode()
-
-
-def _encode(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise ValueError(f"a {type(value).__name__} in the body; accepted: what JSON holds, and datetimes")

@@ -16,9 +16,9 @@ from crsrisk.therapies import Therapy
 from features.matrix import DEFAULT_LANDMARKS, index_doses
 from features.registry import FEATURES
 from serving.estimate import Estimator, Explained, Models, RowEstimate
-from serving.problems import parse_request
+from serving.problems import parse_body
 from serving.published_scores import published_scores
-from serving.schema import CONTRACT, NOTICE, RiskRequest, as_json
+from serving.schema import CONTRACT, NOTICE, RiskRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Scorer:
             TimeError: as_of lies before the index time.
             ModelError: the explanation does not add up; the answer is withheld.
         """
-        checked = request if isinstance(request, RiskRequest) else parse_request(as_json(request))
+        checked = request if isinstance(request, RiskRequest) else parse_body(request)
         hours = _hours(checked.as_of - checked.course.index_time)
         if hours < 0:
             raise TimeError("as_of lies before index_time; a prediction starts at the index time or later")
