@@ -151,7 +151,7 @@ def measured(
                 window=window,
                 statistic=statistic,
                 unit=unit,
-                meaning=f"{analyte(analyte_key).name_en}: {STATISTICS[statistic]}{limit}. {why}",
+                meaning=f"{analyte(analyte_key).name_en}: {STATISTICS.get(statistic, statistic)}{limit}. {why}",
                 source=source,
                 theme=theme,
                 monotone=1 if column in rising else -1 if column in falling else 0,
