@@ -16,7 +16,7 @@ from crsrisk.simulator.parameters import Flags, Floats, Parameters
 from crsrisk.simulator.population import Patients
 
 LAPSE_HOURS = 72.0  # a treated fever stops counting after this time without signs (docs: grading states)
-OXYGEN_GAIN = np.array([0.0, 1.0, 7.5, 10.0, 14.0])  # % of SpO2 by level of support; ASSUMPTION
+OXYGEN_GAIN = np.array([0.0, 1.0, 6.0, 9.0, 14.0])  # % of SpO2 by level of support; ASSUMPTION
 WEAN_HOURS = 4.0
 
 
@@ -53,7 +53,7 @@ def attend(s: State, patients: Patients, p: Parameters, noise: Noise) -> Charted
         setattr(s, name, getattr(s, name) + 1.0)
     s.boluses = s.boluses * 0.93
     seen = _due(s, patients, noise)
-    chart = _chart(s, patients, p, noise, seen)
+    chart = _chart(s, p, noise, seen)
     chart.other_cause = _explain(s, p, noise)
     s.fever_hours = np.where(s.charted_temperature >= FEVER_CELSIUS, s.fever_hours + 1.0, s.fever_hours * 0.9)
     before_oxygen, before_flow = s.oxygen.copy(), s.flow.copy()
@@ -79,7 +79,7 @@ def pressure_gain(s: State) -> Floats:
     """mm[Hg] that fluids and vasopressors add."""
     return (
         s.fluid
-        + 20.0 * (1.0 - np.exp(-s.norepinephrine / 0.15))
+        + 15.0 * (1.0 - np.exp(-s.norepinephrine / 0.12))
         + 10.0 * (1.0 - np.exp(-s.epinephrine / 0.1))
         + 4.0 * (s.vasopressin > 0)
     )
@@ -107,7 +107,7 @@ def _at_home(s: State, patients: Patients) -> Flags:
     return (s.quiet_hours > 72.0) & (s.hours_since_dose > np.where(patients.engager, 72.0, 240.0))
 
 
-def _chart(s: State, patients: Patients, p: Parameters, noise: Noise, seen: Flags) -> Charted:
+def _chart(s: State, p: Parameters, noise: Noise, seen: Flags) -> Charted:
     sd = p["noise"]
     temperature = np.round(s.temperature + sd["temperature"] * noise.normal[2], 1)
     pressure = np.round(np.clip(s.map + pressure_gain(s) + sd["map"] * noise.normal[4], 25.0, 140.0))
@@ -191,7 +191,7 @@ def _vasopressors(s: State, patients: Patients, noise: Noise, seen: Flags) -> No
     comfortable = s.charted_map > patients.pressor_map + 7.0
     s.stable_hours = np.where(running & comfortable, s.stable_hours + 1.0, 0.0)
     less = seen & running & comfortable & (s.stable_hours >= 2.0)
-    second = more & (s.norepinephrine >= 0.3) & (s.epinephrine == 0)
+    second = more & (s.norepinephrine >= 0.15) & (s.epinephrine == 0)
     use_vasopressin = second & (noise.uniform[3] < 0.5) & (s.vasopressin == 0)
     s.vasopressin = np.where(use_vasopressin, 0.03, s.vasopressin)
     s.epinephrine = np.where(second & ~use_vasopressin, 0.05, s.epinephrine)
@@ -210,7 +210,7 @@ def _vasopressors(s: State, patients: Patients, noise: Noise, seen: Flags) -> No
 
 def _oxygen(s: State, patients: Patients, seen: Flags) -> None:
     low = seen & (s.charted_spo2 < patients.oxygen_spo2)
-    very_low = seen & (s.charted_spo2 < 88.0)
+    very_low = seen & (s.charted_spo2 < 90.0)
     s.breathing_hours = np.where((s.charted_spo2 >= 96.0) & (s.oxygen > 0), s.breathing_hours + 1.0, 0.0)
     wean = seen & (s.breathing_hours >= WEAN_HOURS)
     level, flow = s.oxygen, s.flow
@@ -218,7 +218,7 @@ def _oxygen(s: State, patients: Patients, seen: Flags) -> None:
     more_flow = low & (level == 1) & (flow < 6.0)
     to_two = low & (level == 1) & (flow >= 6.0)
     to_three = very_low & (level == 2)
-    to_four = very_low & (level == 3)
+    to_four = very_low & (level == 3) & (s.charted_spo2 < 88.0)
     new_level = np.where(
         to_one, 1.0, np.where(to_two, 2.0, np.where(to_three, 3.0, np.where(to_four, 4.0, level)))
     )
@@ -272,8 +272,11 @@ def _grade(s: State, patients: Patients) -> None:
     s.grade = np.nan_to_num(graded.grade)
 
 
-def note_severe(s: State, hour: Floats) -> None:
-    """Remember the first hour of grade 3 or above."""
+def note_onset(s: State, hour: Floats) -> None:
+    """Remember the first hours of grade 1 or above and of grade 3 or above."""
+    onset = (s.grade >= 1.0) & np.isnan(s.onset_hour) & ~s.dead
+    s.onset_hour = np.where(onset, hour, s.onset_hour)
+    s.onset_after_dose = np.where(onset, s.hours_since_dose, s.onset_after_dose)
     first = (s.grade >= 3.0) & ~s.severe & ~s.dead
     s.severe_hour = np.where(first, hour, s.severe_hour)
     s.severe = s.severe | first

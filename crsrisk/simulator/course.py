@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from crsrisk.simulator.care import CHARTED, attend, note_severe
-from crsrisk.simulator.kinetics import Noise, State, advance, start
-from crsrisk.simulator.laboratory import LABS, LabState, advance_labs, start_labs
+from crsrisk.simulator.care import CHARTED, attend, note_onset
+from crsrisk.simulator.kinetics import Noise, State, advance, is_spent, start
+from crsrisk.simulator.laboratory import LABS, advance_labs, start_labs
 from crsrisk.simulator.parameters import Floats, Ints, Parameters
-from crsrisk.simulator.population import Patients, Tape
+from crsrisk.simulator.population import NORMALS, UNIFORMS, Patients, Tape
 
+FORWARD_UNIFORMS = UNIFORMS - 2  # the record's own are not needed
 Record = Mapping[str, NDArray[np.float32]]
 
 
@@ -22,7 +23,8 @@ class Courses:
     """What happened to a batch: arrays of shape (hours + 1, courses), nan where nothing was charted.
 
     `charted` holds vital signs and treatments by `care.CHARTED` name, `labs` the true laboratory values by analyte,
-    `grade` the hourly ASTCT grade, `signs` whether fever, low pressure or oxygen made it. `snapshots` maps an hour to (rows of the batch, their full state).
+    `grade` the hourly ASTCT grade, `signs` whether fever, low pressure or oxygen was there. `snapshots` maps an
+    hour to (rows of the batch, their full state).
     """
 
     charted: Record
@@ -66,7 +68,7 @@ def run(
             advance(s, patients, p, at, noise)
             advance_labs(labs, s, patients, p, at)
         chart = attend(s, patients, p, noise)
-        note_severe(s, at)
+        note_onset(s, at)
         ended = (hours < hour) | (s.dead & np.isnan(chart.death))
         alive = ~ended
         for name in CHARTED:
@@ -86,10 +88,20 @@ def _noise(tape: Tape, hour: int) -> Noise:
     )
 
 
+PRUNE_HOURS = 8  # how often finished simulations are dropped
+
+
 def forward(
-    s: State, patients: Patients, p: Parameters, first_hour: Floats, hours: int, rng: np.random.Generator
-) -> Floats:
-    """Hours from now until the first grade 3 or above in each forward simulation; inf where there is none.
+    s: State,
+    patients: Patients,
+    p: Parameters,
+    first_hour: int,
+    hours: int,
+    rng: np.random.Generator,
+    *,
+    onset_too: bool = False,
+) -> tuple[Floats, Floats, Floats]:
+    """Hours until the first grade 1 and the first grade 3 or above (inf: none), and hours from dose to onset.
 
     Args:
         s: state at the landmark, one row per simulation; it is changed.
@@ -98,15 +110,27 @@ def forward(
         first_hour: hours since the first dose at the landmark.
         hours: how far to go.
         rng: source of the future's noise.
+        onset_too: also go on where severe CRS is ruled out but a first grade 1 is not.
     """
     n = len(patients)
+    onset, severe, after_dose = np.full(n, np.inf), np.full(n, np.inf), np.full(n, np.nan)
+    rows: Ints = np.arange(n)
     for step in range(1, hours + 1):
-        at = first_hour + step
-        noise = Noise(
-            normal=rng.standard_normal((7, n)),
-            uniform=rng.random((6, n), dtype=np.float32).astype(np.float64),
-        )
+        at = np.full(rows.size, float(first_hour + step))
+        noise = Noise(rng.standard_normal((NORMALS, rows.size)), rng.random((FORWARD_UNIFORMS, rows.size)))
         advance(s, patients, p, at, noise)
         attend(s, patients, p, noise)
-        note_severe(s, at)
-    return np.where(s.severe, s.severe_hour - first_hour, np.inf)
+        note_onset(s, at)
+        if step % PRUNE_HOURS == 0 or step == hours:
+            onset[rows] = np.where(np.isnan(s.onset_hour), np.inf, s.onset_hour - first_hour)
+            after_dose[rows] = s.onset_after_dose
+            severe[rows] = np.where(s.severe, s.severe_hour - first_hour, np.inf)
+            spent = is_spent(s, patients, at, float(first_hour + hours))
+            if onset_too:
+                spent &= ~np.isnan(s.onset_hour)
+            going = np.flatnonzero(~(s.severe | s.dead | spent))
+            if going.size == 0:
+                break
+            if going.size < 0.8 * rows.size:
+                rows, s, patients = rows[going], s.take(going), patients.take(going)
+    return onset, severe, after_dose

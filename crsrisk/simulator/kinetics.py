@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from crsrisk.simulator.parameters import Flags, Floats, Ints, Parameters
-from crsrisk.simulator.population import Patients
-
+from crsrisk.simulator.population import MAP_RESERVE, Patients
 
 PREMEDICATION = 0.8  # steroid effect of premedication, in units of 10 mg dexamethasone; ASSUMPTION
 
@@ -71,6 +70,8 @@ class State:
     grade: Floats
     severe: Flags
     severe_hour: Floats
+    onset_hour: Floats
+    onset_after_dose: Floats  # hours
     dead: Flags
     death_crs: Flags
 
@@ -155,6 +156,8 @@ def start(patients: Patients, p: Parameters, noise: Noise) -> State:
         grade=zeros(),
         severe=no(),
         severe_hour=full(np.nan),
+        onset_hour=full(np.nan),
+        onset_after_dose=full(np.nan),
         dead=no(),
         death_crs=no(),
     )
@@ -163,9 +166,12 @@ def start(patients: Patients, p: Parameters, noise: Noise) -> State:
 def advance(s: State, patients: Patients, p: Parameters, hour: Floats, noise: Noise) -> None:
     """Move stimulus, cytokines and signs from `hour - 1` to `hour` (hours since the first dose, per course)."""
     _process_noise(s, p, noise)
-    raw = np.where(
-        patients.engager, _engager_stimulus(s, patients, p, hour), _cell_stimulus(s, patients, p, hour)
-    )
+    s.hours_since_dose = s.hours_since_dose + 1.0
+    raw = np.zeros(len(patients))
+    if patients.engager.any():
+        raw = np.where(patients.engager, _engager_stimulus(s, patients, p, hour), raw)
+    if not patients.engager.all():
+        raw = np.where(patients.engager, raw, _cell_stimulus(s, patients, p, hour))
     s.stimulus = (
         raw
         * np.exp(patients.log_amplitude + s.stimulus_noise)
@@ -207,11 +213,12 @@ def _engager_stimulus(s: State, patients: Patients, p: Parameters, hour: Floats)
     """Engaged T cells after the doses so far: two transit steps, and tolerance that decays over weeks."""
     driver = p["driver"]
     rate = 1.0 / np.maximum(patients.absorption_hours, 1.0)
-    given = (patients.dose_hours == (hour - 1.0)[:, None]) * patients.dose_effect
-    dose = given.sum(axis=1) * ~s.severe  # no further dose after severe CRS
-    s.steroid = np.where((dose > 0) & patients.premedicated, np.maximum(s.steroid, PREMEDICATION), s.steroid)
-    s.depot = s.depot + dose
-    s.hours_since_dose = np.where(dose > 0, 0.0, s.hours_since_dose) + 1.0
+    open_to_dose = ~s.severe  # no further dose after severe CRS
+    begun = (patients.dose_hours == (hour - 1.0)[:, None]).any(axis=1) & open_to_dose
+    s.steroid = np.where(begun & patients.premedicated, np.maximum(s.steroid, PREMEDICATION), s.steroid)
+    s.hours_since_dose = np.where(begun, 1.0, s.hours_since_dose)
+    arriving = patients.dose_hours + patients.lag_hours[:, None] == (hour - 1.0)[:, None]
+    s.depot = s.depot + (arriving * patients.dose_effect).sum(axis=1) * open_to_dose
     moved = s.depot * (1.0 - np.exp(-rate))
     s.depot = s.depot - moved
     s.transit = s.transit * np.exp(-rate) + moved
@@ -268,10 +275,30 @@ def _signs(s: State, patients: Patients, p: Parameters, hour: Floats) -> None:
     clock = 0.2 * np.sin((hour - 10.0) * (2.0 * np.pi / 24.0))
     aim = signs["temperature_base"] + rise * (1.0 - 0.45 * s.antipyretic) + clock
     s.temperature = s.temperature + 0.35 * (aim - s.temperature)
-    s.map = patients.map - signs["map_per_leak"] * s.leak - 2.0 * np.maximum(s.temperature - 38.5, 0.0)
+    reserve = (
+        patients.map - patients.map_limit
+    ) / MAP_RESERVE  # a low usual pressure is no reason for a steeper fall
+    s.map = (
+        patients.map - signs["map_per_leak"] * reserve * s.leak - 2.0 * np.maximum(s.temperature - 38.5, 0.0)
+    )
     s.spo2 = 97.0 - signs["spo2_per_leak"] * patients.lung * s.leak - 0.8 * s.infection
     s.heart_rate = (
         patients.heart_rate
         + signs["heart_rate_per_degree"] * (s.temperature - signs["temperature_base"])
         + signs["heart_rate_per_leak"] * s.leak
     )
+
+
+def is_spent(s: State, patients: Patients, hour: Floats, last_hour: float) -> Flags:
+    """Whether a course can't become severe up to `last_hour`: stimulus, macrophages, leak and support are gone.
+
+    Cells: the burden is consumed; engagers: no dose arrives any more.
+    """
+    source = s.burden_left < 0.01
+    if patients.engager.any():
+        arrival = patients.dose_hours + patients.lag_hours[:, None]
+        coming = ((arrival >= hour[:, None]) & (arrival < last_hour)).any(axis=1)
+        source = np.where(patients.engager, (s.depot + s.transit < 0.02) & ~coming, source)
+    calm = (s.stimulus < 0.05) & (s.macrophage < 0.12) & (s.leak < 0.3)
+    free = (s.norepinephrine == 0) & (s.oxygen <= 1) & (s.infection < 0.05)
+    return np.asarray(source & calm & free, dtype=np.bool_)

@@ -18,8 +18,12 @@ Floats32 = NDArray[np.float32]
 
 NORMALS, UNIFORMS = 7, 8  # random numbers per course and hour; the last two uniforms serve the record only
 STATIC_NORMALS, STATIC_UNIFORMS = 36, 16
+PRIMED_INFLAMMATION, PRIMED_STRESS = 0.7, 0.2  # SD; about 12 % of patients are above both; ASSUMPTION
+DRIVE_MEAN = 0.07  # mean of the terms that are not centred
+MAP_RESERVE = 21.0  # mm[Hg] between usual pressure and limit in the typical patient; ASSUMPTION
 LAB_SLOT_HOURS = 12
 LAB_NORMALS, LAB_UNIFORMS = 18, 20
+BASELINE = ("ferritin", "crp", "ldh", "platelets", "anc")
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Patients:
     log_amplitude: Floats
     leak_threshold: Floats
     absorption_hours: Floats
+    lag_hours: Floats
     macrophage_hours: Floats
     infection_rate: Floats
     temperature_max: Floats
@@ -91,6 +96,16 @@ class Tape:
     lab_normal: Floats32  # (courses, slots, LAB_NORMALS)
     lab_uniform: Floats32  # (courses, slots, LAB_UNIFORMS)
 
+    @classmethod
+    def only_baseline(cls, rng: np.random.Generator, courses: int) -> Tape:
+        """A tape for simulations that draw their hours later and keep no record."""
+        nothing = np.zeros((courses, 0, 0), dtype=np.float32)
+        normal, uniform = (
+            rng.standard_normal((courses, STATIC_NORMALS)),
+            rng.random((courses, STATIC_UNIFORMS)),
+        )
+        return cls(normal, uniform, nothing, nothing, nothing, nothing)
+
 
 def draw(seed: int, courses: Sequence[int], chosen: Sequence[Regimen], shares: Floats) -> Tape:
     """Random numbers of the courses with these numbers; each has a stream of its own under the seed."""
@@ -133,30 +148,13 @@ def _padded(parts: Sequence[Floats32]) -> Floats32:
     return whole
 
 
-def _quantile(uniform: Floats, values: Sequence[float]) -> Floats:
-    """A value between the 0, 25, 50, 75 and 100 % points given."""
-    return np.interp(uniform, np.linspace(0.0, 1.0, len(values)), values)
-
-
-AGES = {  # 0, 25, 50, 75, 100 % points in years; ASSUMPTION but the bounds of the paediatric label
-    "pediatric_all": (2.0, 7.0, 12.0, 17.0, 25.0),
-    "adult_all": (18.0, 30.0, 44.0, 60.0, 80.0),
-    "lymphoma": (22.0, 53.0, 62.0, 69.0, 86.0),
-    "myeloma": (36.0, 57.0, 64.0, 70.0, 85.0),
-    "sarcoma": (17.0, 30.0, 41.0, 51.0, 73.0),
-    "neuroblastoma": (2.0, 4.0, 6.0, 9.0, 19.0),
-    "solid": (32.0, 56.0, 64.0, 70.0, 84.0),
-}
-
-BASELINE = {  # medians before treatment: ferritin, crp, ldh, platelets, anc; ASSUMPTION
-    "pediatric_all": (1150.0, 7.0, 300.0, 105.0, 1.1),
-    "adult_all": (1050.0, 9.0, 290.0, 95.0, 1.2),
-    "lymphoma": (620.0, 13.0, 280.0, 155.0, 2.8),
-    "myeloma": (560.0, 8.0, 230.0, 125.0, 2.2),
-    "sarcoma": (330.0, 12.0, 240.0, 220.0, 3.4),
-    "neuroblastoma": (420.0, 8.0, 330.0, 170.0, 2.2),
-    "solid": (320.0, 14.0, 260.0, 225.0, 4.2),
-}
+def _between(uniform: Floats, points: Floats) -> Floats:
+    """A value between the 0, 25, 50, 75 and 100 % points of each row, shape (courses, 5)."""
+    step = np.minimum((uniform * 4.0).astype(np.int64), 3)
+    rows = np.arange(uniform.size)
+    low, high = points[rows, step], points[rows, step + 1]
+    between: Floats = low + (high - low) * (uniform * 4.0 - step)
+    return between
 
 
 def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: Sequence[Site]) -> Patients:
@@ -168,10 +166,8 @@ def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: S
     site = np.minimum(np.searchsorted(site_limits, u[:, 1], side="right"), len(hospitals) - 1).astype(
         np.int64
     )
-    disease = np.array([r.disease for r in chosen])[therapy]
-    age = np.array(
-        [np.interp(x, np.linspace(0, 1, 5), AGES[d]) for x, d in zip(u[:, 2], disease, strict=True)]
-    )
+    ages = np.array([r.disease.ages for r in chosen])[therapy]
+    age = _between(u[:, 2], ages)
     female = u[:, 3] < 0.42
     grown = np.where(female, 62.0, 76.0) * np.exp(0.18 * z[:, 0])
     child = 3.2 * (age + 2.6) * np.exp(0.15 * z[:, 0])
@@ -183,35 +179,49 @@ def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: S
     stimulus_shift = np.array([r.shift.stimulus for r in chosen])[therapy]
     leak_shift = np.array([r.shift.leak for r in chosen])[therapy]
     onset = np.array([r.onset_hours * r.shift.onset for r in chosen])[therapy]
+    spread = np.array([r.spread for r in chosen])[therapy]
     cells = ~engager
-    base = np.array([BASELINE[d] for d in disease])
+    base = np.array([[getattr(r.disease, k) for k in BASELINE] for r in chosen])[therapy]
     inflammation = (
         0.40 * burden + 0.30 * unseen + 0.87 * z[:, 6]
     )  # standard normal; weakly seen in CRP, ferritin
     stress = 0.45 * endothelium + 0.25 * burden + 0.86 * z[:, 7]
-    map_limit = np.where(age < 10, 45.0 + 1.5 * age, np.where(age < 18, 60.0, 65.0))
+    primed = (inflammation > PRIMED_INFLAMMATION) & (stress > PRIMED_STRESS)  # both together, neither alone
+    drive = (
+        amplitude["burden"] * burden
+        + amplitude["growth"] * growth_z * cells
+        + amplitude["unseen"] * unseen
+        + amplitude["burden_growth"] * np.clip(burden * growth_z, -2.0, 2.0) * cells
+        + amplitude["primed"] * primed
+    )
+    map_limit = np.where(age < 10, 48.0 + 1.4 * age, np.where(age < 18, 62.0, 65.0))
     effect, hours = _doses(chosen, therapy, driver)
     return Patients(
         therapy=therapy,
         site=site,
         age=np.round(age, 1),
         female=female,
-        weight=np.round(weight, 1),
+        weight=np.asarray(np.round(weight, 1), dtype=np.float64),
         engager=engager,
         critical_hours=onset
-        * np.exp(driver["onset_log_sd"] * z[:, 8] - driver["onset_growth_log"] * growth_z),
+        * np.exp(
+            driver["onset_log_sd"]
+            * np.minimum(1.0, (driver["onset_reference_hours"] / onset) ** 0.5)
+            * z[:, 8]
+            - driver["onset_growth_log"] * growth_z
+        ),
         growth=driver["growth_per_hour"]
-        * (driver["onset_reference_hours"] / onset) ** driver["onset_growth_exponent"]
+        * np.maximum(
+            (driver["onset_reference_hours"] / onset) ** driver["onset_growth_exponent"], driver["growth_slowest"]
+        )
         * np.exp(driver["growth_log_sd"] * growth_z),
-        log_amplitude=stimulus_shift
-        + amplitude["burden"] * burden
-        + amplitude["growth"] * growth_z * cells
-        + amplitude["unseen"] * unseen,
+        log_amplitude=stimulus_shift + spread * (drive - DRIVE_MEAN),
         leak_threshold=signs["leak_threshold_log"]
         + leak_shift
         - amplitude["leak_unseen"] * frailty
         - amplitude["leak_endothelium"] * endothelium,
         absorption_hours=driver["absorption_per_onset"] * onset * np.exp(0.25 * z[:, 8]),
+        lag_hours=np.round(driver["lag_per_onset"] * onset * np.exp(0.3 * z[:, 30])),
         macrophage_hours=np.where(
             cells, p["cytokine"]["macrophage_hours_cells"], p["cytokine"]["macrophage_hours_engager"]
         ),
@@ -220,17 +230,19 @@ def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: S
         ),
         temperature_max=signs["temperature_max"] * np.exp(0.14 * z[:, 9]),
         heart_rate=80.0 + 10.0 * z[:, 10] + np.maximum(0.0, 14.0 - age) * 2.5 + 3.0 * endothelium,
-        map=map_limit + 20.0 + 6.5 * z[:, 11] - 1.5 * endothelium,
+        map=map_limit
+        + np.maximum(MAP_RESERVE + 5.5 * z[:, 11] - 1.0 * endothelium, 8.0)
+        + np.where(age < 18, 4.0, 0.0),
         map_limit=map_limit,
         lung=np.exp(0.35 * z[:, 12]),
         crp_response=np.exp(0.45 * z[:, 13]),
-        ferritin_response=np.exp(0.65 * z[:, 14] + 0.25 * unseen),
+        ferritin_response=np.exp(0.95 * z[:, 14] + 0.1 * unseen),
         burden=burden,
         crp=base[:, 1] * np.exp(0.95 * (0.35 * inflammation + 0.3 * burden + 0.88 * z[:, 15])),
-        ferritin=base[:, 0] * np.exp(1.0 * (0.55 * inflammation + 0.2 * burden + 0.81 * z[:, 16])),
-        ldh=base[:, 2] * np.exp(0.42 * (0.55 * burden + 0.3 * stress + 0.78 * z[:, 17])),
+        ferritin=1.2 * base[:, 0] * np.exp(1.2 * (0.5 * inflammation + 0.2 * burden + 0.81 * z[:, 16])),
+        ldh=base[:, 2] * np.exp(0.42 * (0.5 * burden + 0.25 * stress + 0.83 * z[:, 17])),
         creatinine=_creatinine(age, female) * np.exp(0.26 * (0.5 * stress + 0.87 * z[:, 18])),
-        platelets=base[:, 3] * np.exp(-0.55 * (0.45 * stress + 0.25 * burden + 0.86 * z[:, 19])),
+        platelets=base[:, 3] * np.exp(-0.55 * (0.32 * stress + 0.2 * burden + 0.92 * z[:, 19])),
         anc=base[:, 4] * np.exp(0.7 * z[:, 20]),
         hemoglobin=np.clip(10.2 - 0.5 * burden + 1.5 * z[:, 21], 6.0, 16.5),
         fibrinogen=340.0 * np.exp(0.25 * (0.5 * inflammation + 0.87 * z[:, 22])),

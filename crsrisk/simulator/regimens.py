@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,22 @@ from crsrisk.simulator.parameters import Floats, Shift, read_toml, shifts
 from crsrisk.therapies import Therapy, is_engager, therapies, therapy, window_hours
 
 LAST_DOSE = 4  # doses of an engager that are simulated; later ones rarely give CRS
+
+
+@dataclass(frozen=True, slots=True)
+class Disease:
+    """Who has it: ages at the 0, 25, 50, 75 and 100 % points in years, and medians before treatment.
+
+    Units: ferritin ng/mL, crp mg/L, ldh U/L, platelets and anc 10*3/uL.
+    """
+
+    name: str
+    ages: tuple[float, ...]
+    ferritin: float
+    crp: float
+    ldh: float
+    platelets: float
+    anc: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +43,7 @@ class Regimen:
 
     key: str
     group: str
-    disease: str
+    disease: Disease
     engager: bool
     indication: str | None
     onset_hours: float
@@ -38,6 +55,7 @@ class Regimen:
     cells: tuple[float, float]  # 10*6 per kg, 10*6 in total
     hours: int
     weight: float
+    spread: float  # between patients, relative to the usual
     shift: Shift
 
     @property
@@ -80,7 +98,7 @@ def chosen_regimens(keys: Sequence[str] | None) -> tuple[tuple[Regimen, ...], Fl
     return chosen, shares
 
 
-def _regimen(item: Therapy, settings: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Regimen:
+def _regimen(item: Therapy, settings: Mapping[str, Any]) -> Regimen:
     group = settings["group"][str(item.group)]
     own = settings.get("therapy", {}).get(item.key, {})
     engager = is_engager(item)
@@ -88,9 +106,7 @@ def _regimen(item: Therapy, settings: Mapping[str, Mapping[str, Mapping[str, obj
         tuple((float(d.hours), float(d.amount), d.unit) for d in item.doses)[:LAST_DOSE] if engager else ()
     )
     if engager and not doses:
-        fallback = group["doses"]
-        assert isinstance(fallback, list)
-        doses = tuple((float(h), float(a), "mg") for h, a in fallback)
+        doses = tuple((float(h), float(a), "mg") for h, a in group["doses"])
     hours = tuple(d[0] - doses[0][0] for d in doses) or (0.0,)
     amount = tuple(_milligram(a, unit) for _, a, unit in doses)
     length = int(hours[-1] + 168.0) if engager else int(window_hours(item))
@@ -99,31 +115,33 @@ def _regimen(item: Therapy, settings: Mapping[str, Mapping[str, Mapping[str, obj
     return Regimen(
         key=item.key,
         group=str(item.group),
-        disease=str(own.get("disease", group["disease"])),
+        disease=_disease(own.get("disease", group["disease"]), settings["disease"]),
         engager=engager,
         indication=item.indication,
-        onset_hours=_number(onset if onset is not None else group["onset_hours"]),
+        onset_hours=float(onset if onset is not None else group["onset_hours"]),
         onset_sourced=item.expected_onset_hours is not None,
         dose_hours=hours,
         dose_mg=amount,
         per_kg=any(unit.endswith("/kg") for _, _, unit in doses),
         premedicated=bool(group["premedicated"]),
-        cells=_cells(own.get("cells", group["cells"])),
+        cells=_pair(own.get("cells", group["cells"])),
         hours=length + 24,
-        weight=_number(own.get("weight", 0.0)),
+        weight=float(own.get("weight", 0.0)),
+        spread=float(own.get("spread", group.get("spread", 1.0))),
         shift=shift_of.get(item.key) or shift_of.get(str(item.group)) or Shift(0.0, 0.0, 1.0),
     )
 
 
-def _cells(value: object) -> tuple[float, float]:
-    assert isinstance(value, list)
-    return float(value[0]), float(value[1])
+def _disease(name: str, table: Mapping[str, Any]) -> Disease:
+    row = table[name]
+    return Disease(
+        name, tuple(row["ages"]), *(float(row[k]) for k in ("ferritin", "crp", "ldh", "platelets", "anc"))
+    )
 
 
 def _milligram(amount: float, unit: str) -> float:
     return amount * (0.001 if unit.startswith(("ug", "mcg", "µg")) else 1.0)
 
 
-def _number(value: object) -> float:
-    assert isinstance(value, int | float)
-    return float(value)
+def _pair(numbers: Sequence[float]) -> tuple[float, float]:
+    return float(numbers[0]), float(numbers[1])

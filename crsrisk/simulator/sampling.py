@@ -110,9 +110,8 @@ def _vital_signs(
             there &= writes_map
         hour, course = np.nonzero(there)
         early = JITTER_HOURS * tape.hour_uniform[hour, 6, course]
-        found.add(
-            course, hour - early.astype(np.float64), 0.0, VARIABLE.get(name, name), values[hour, course]
-        )
+        value = values[hour, course].astype(np.float64)
+        found.add(course, hour - early.astype(np.float64), 0.0, VARIABLE.get(name, name), value)
 
 
 def _doses(found: Entries, courses: Courses, patients: Patients, chosen: Sequence[Regimen]) -> None:
@@ -181,7 +180,9 @@ def _slot_hours(slot: int, luck: Floats, patients: Patients, last: int) -> tuple
         hours = -5.0 + 4.0 * luck
     else:
         hours = LAB_SLOT_HOURS * (slot - 1.0) - 4.0 + 5.0 * luck
-    return np.round(hours, 2), np.clip(np.floor(hours), 0, last).astype(np.int64)
+    return np.asarray(np.round(hours, 2), dtype=np.float64), np.clip(np.floor(hours), 0, last).astype(
+        np.int64
+    )
 
 
 def _drawn(

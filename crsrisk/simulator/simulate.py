@@ -12,7 +12,7 @@ import numpy as np
 
 from crsrisk.errors import NotEnoughDataError
 from crsrisk.simulator.course import Courses, run
-from crsrisk.simulator.parameters import Floats, Ints, Parameters, Site, parameters, sites
+from crsrisk.simulator.parameters import Floats, Ints, Site, parameters, sites
 from crsrisk.simulator.population import Patients, Tape, batches, draw, patients
 from crsrisk.simulator.regimens import Regimen, chosen_regimens
 from crsrisk.simulator.sampling import record
@@ -137,7 +137,7 @@ def _course_table(
     import pandas as pd
 
     z, u = tape.normal, tape.uniform
-    disease = np.array([r.disease for r in chosen])[who.therapy]
+    disease = np.array([r.disease.name for r in chosen])[who.therapy]
     known = u[:, 7] > 0.06
     seen_burden = 0.72 * who.burden + 0.69 * z[:, 26]
 
@@ -184,7 +184,8 @@ def _hidden_table(ids: list[str], happened: Courses, who: Patients) -> pd.DataFr
         {
             "course_id": ids,
             "severe_hour": happened.severe_hour,
-            "onset_hour": np.where((grade >= 1).any(axis=0), (grade >= 1).argmax(axis=0), np.nan),
+            "onset_hour": happened.state.onset_hour,
+            "onset_after_dose": happened.state.onset_after_dose,
             "peak_grade": grade.max(axis=0),
             "signs_hours": np.where(ever, last - first, np.nan),
             "log_amplitude": who.log_amplitude,

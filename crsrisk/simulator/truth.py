@@ -110,7 +110,8 @@ def _times_to_severe(
     found = []
     for begin in range(0, inside.size, together):
         some = np.repeat(inside[begin : begin + together], replicates)
-        hour = np.full(some.size, float(snapshot.hour))
-        times = forward(state.take(some), who.take(rows[some]), p, hour, snapshot.rest_hours, rng)
+        _, times, _ = forward(
+            state.take(some), who.take(rows[some]), p, snapshot.hour, snapshot.rest_hours, rng
+        )
         found.append(times.reshape(-1, replicates))
     return np.concatenate(found)
