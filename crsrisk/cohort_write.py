@@ -173,7 +173,7 @@ def _cells(column: pd.Series, *, parquet: bool) -> Sequence[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         moments = column.astype("datetime64[us, UTC]")
         if parquet:
-            return pa.array(moments, pa.timestamp("us", "UTC"))
+            return pa.array(moments.array.to_numpy("datetime64[us]"), pa.timestamp("us", "UTC"))
         return iso(np.where(moments.isna(), NOT_A_TIME, moments.astype("int64").to_numpy()))
     if pd.api.types.is_datetime64_dtype(column.dtype):
         raise TimeError(f"column {column.name}: times without an offset; accepted: {ACCEPTED}")

@@ -49,6 +49,8 @@ def read_folder(path: Path, problems: Problems) -> RawFolder | None:
         return None
     found = {name: find_table(path, name, problems) for name in TABLES}
     read = {name: read_table(file, name, problems) for name, file in found.items() if file is not None}
+    if None in read.values() and not problems.sentences:
+        raise AssertionError("a table that can't be read is a problem")
     tables: Tables = {name: table for name, table in read.items() if table is not None}
     tables = upgrade(tables, contract)
     return RawFolder(path, contract, tables, _read_toml(path / "therapies.toml", problems) or {})

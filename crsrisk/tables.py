@@ -85,50 +85,89 @@ def read_table(file: Path, name: str, problems: Problems) -> RawTable | None:
 
 
 def _read_csv(file: Path, name: str, problems: Problems) -> RawTable | None:
-    content = file.read_bytes()
-    content = content.removeprefix(BOM)
+    text = _decoded(file, problems)
+    if text is None:
+        return None
     try:
-        if content.startswith(UTF16):
-            raise UnicodeDecodeError("utf-16", content[:2], 0, 2, "byte order mark")
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        problems.add(
-            f"{file.name}: not in UTF-8; accepted: CSV in UTF-8 (in Excel: 'CSV UTF-8'); save it again so"
-        )
+        header, columns, lines = _plain_csv(text) or _any_csv(text, file.name, problems)
+    except csv.Error:  # its text may repeat the row
+        problems.add(f"{file.name}: not a CSV table; accepted: comma separated rows, quotes closed")
         return None
-    header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1] or text)), [])
-    header = [cell.strip() for cell in header]
-    if not _header_is_good(file.name, header, problems):
+    if lines is None or not _header_is_good(file.name, header, problems):
         return None
-    ragged: list[Any] = []
+    return RawTable(name, file.name, dict(zip(header, columns, strict=True)), lines)
 
-    def skip(row: Any) -> str:
+
+def _decoded(file: Path, problems: Problems) -> str | None:
+    content = file.read_bytes().removeprefix(BOM)
+    try:
+        if not content.startswith(UTF16):
+            return content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass  # said below
+    accepted = "CSV in UTF-8 (in Excel: 'CSV UTF-8')"
+    problems.add(f"{file.name}: not in UTF-8; accepted: {accepted}; save it again so")
+    return None
+
+
+_Csv = tuple[list[str], Sequence[pa.Array], "NDArray[np.int64] | None"]
+
+
+def _plain_csv(text: str) -> _Csv | None:
+    """Header, columns and lines of a table with one row per line and no quotes; None for any other."""
+    first, end, rest = text.partition("\n")
+    if '"' in text or not end or not rest:
+        return None
+    header = [cell.strip() for cell in first.split(",")]
+    names = [str(place) for place in range(len(header))]
+    ragged: list[object] = []
+
+    def stop(row: object) -> str:
         ragged.append(row)
         return "skip"
 
     try:
         table = pa_csv.read_csv(
-            pa.BufferReader(content),
-            read_options=pa_csv.ReadOptions(column_names=header, skip_rows=1, use_threads=False),
-            parse_options=pa_csv.ParseOptions(newlines_in_values=b'"' in content, invalid_row_handler=skip),
+            pa.BufferReader(rest.encode("utf-8")),
+            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False),
+            parse_options=pa_csv.ParseOptions(quote_char=False, invalid_row_handler=stop),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
             ),
         )
-    except pa.ArrowInvalid:  # its text repeats the row
-        if content.count(b"\n") > 1:
-            problems.add(f"{file.name}: not a CSV table; accepted: comma separated rows, quotes closed")
-            return None
-        table = pa.table({column: pa.array([], pa.string()) for column in header})
-    if ragged:
-        lines = np.array([line for line, cells in _walk(text) if cells != len(header)], dtype=np.int64)
-        came = f"a number of cells other than the {len(header)} of the header"
-        problems.add_rows(
-            file.name, lines, "(all)", came, "one cell per column; quote cells that hold commas"
-        )
+    except pa.ArrowInvalid:
         return None
-    columns = {column: table.column(column).combine_chunks() for column in header}
-    return RawTable(name, file.name, columns, _line_numbers(text, table.num_rows))
+    rows = rest.count("\n") + (not rest.endswith("\n"))
+    if ragged or table.num_rows != rows:  # blank lines or old line ends
+        return None
+    return (
+        header,
+        [column.combine_chunks() for column in table.columns],
+        np.arange(2, rows + 2, dtype=np.int64),
+    )
+
+
+def _any_csv(text: str, file: str, problems: Problems) -> _Csv:
+    """Header, columns and lines of any CSV table; the lines are None after noting rows of another length."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    before = 0
+    for cells in reader:
+        if cells:  # not a blank line
+            rows.append(cells)
+            lines.append(before + 1)
+        before = reader.line_num
+    if not rows:
+        return [], [], np.zeros(0, dtype=np.int64)
+    header = [cell.strip() for cell in rows[0]]
+    other = [line for line, cells in zip(lines, rows, strict=True) if len(cells) != len(header)]
+    if other:
+        came = f"a number of cells other than the {len(header)} of the header"
+        problems.add_rows(file, other, "(all)", came, "one cell per column; quote cells that hold commas")
+        return header, [], None
+    columns = [pa.array([cells[place] for cells in rows[1:]], pa.string()) for place in range(len(header))]
+    return header, columns, np.array(lines[1:], dtype=np.int64)
 
 
 def _header_is_good(file: str, header: Sequence[str], problems: Problems) -> bool:
@@ -142,27 +181,6 @@ def _header_is_good(file: str, header: Sequence[str], problems: Problems) -> boo
         problems.add(f"{file}: the column {named(column)} stands there twice; accepted: each column once")
         return False
     return True
-
-
-def _line_numbers(text: str, rows: int) -> NDArray[np.int64]:
-    lines = text.count("\n") + (not text.endswith("\n"))
-    if lines == rows + 1:
-        return np.arange(2, rows + 2, dtype=np.int64)
-    numbers = [line for line, _ in _walk(text)]  # blank lines, or cells with a line break
-    return np.array(numbers, dtype=np.int64)
-
-
-def _walk(text: str) -> list[tuple[int, int]]:
-    """Line on which each row after the header begins, and its number of cells; blank lines are no rows."""
-    reader = csv.reader(io.StringIO(text, newline=""))
-    next(reader, None)
-    walked: list[tuple[int, int]] = []
-    before = reader.line_num
-    for cells in reader:
-        if cells:
-            walked.append((before + 1, len(cells)))
-        before = reader.line_num
-    return walked
 
 
 def _read_parquet(file: Path, name: str, problems: Problems) -> RawTable | None:

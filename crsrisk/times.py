@@ -1,7 +1,7 @@
 """Times of a cohort: ISO 8601 with an offset, whole microseconds inside, hours from the index time."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -95,11 +95,17 @@ def whole_microseconds(hours: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def iso(moments: NDArray[np.int64]) -> list[str]:
-    """ISO 8601 text in UTC of microseconds since 1970, with as many decimals as needed; empty for no time."""
-    return [
-        "" if moment == NOT_A_TIME else (_EPOCH + timedelta(microseconds=moment)).isoformat()
-        for moment in moments.tolist()
-    ]
+    """ISO 8601 text in UTC of microseconds since 1970; empty for no time.
+
+    Decimals only when a moment needs them, then all have six.
+    """
+    there = moments != NOT_A_TIME
+    whole = bool((moments[there] % 1_000_000 == 0).all())
+    texts = np.datetime_as_string(
+        moments.astype("datetime64[us]"), unit="s" if whole else "us", timezone="UTC"
+    )
+    found: list[str] = np.where(there, texts, "").tolist()
+    return found
 
 
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:

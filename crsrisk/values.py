@@ -58,7 +58,9 @@ class Rule:
 
 @lru_cache(maxsize=8192)
 def rule_for(variable: str, unit: str) -> Rule:
-    """The rule of a known variable in a unit ('' when none was given)."""
+    """The rule of a known variable (or none: '') in a unit ('' when none was given)."""
+    if not variable:
+        return Rule(nan, nan, -inf, inf, "", MISSING_VARIABLE)
     known = analytes()[variable]
     low = -inf if known.hard_low is None else known.hard_low
     high = inf if known.hard_high is None else known.hard_high
