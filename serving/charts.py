@@ -30,7 +30,7 @@ SHAPES: Mapping[str, str] = {
     "oxygen": "circle",
 }
 LABELS = 300  # pixels for the names of factors beside their bars
-WIDE, NARROW = 720, 340  # pixels; the narrow one is for a side pane of 400
+WIDE, NARROW = 800, 340  # pixels; the narrow one is for a side pane of 400
 GRADE_FILL = ("#FFFFFF", "#DDE5EC", "#A9B8C6", "#51606E", "#2C3843", "#0E141A")
 STATE_FILL = "#F3E3C3"  # review and not gradable, which are not grades
 

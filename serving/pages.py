@@ -25,7 +25,7 @@ from serving.patients import PatientCourse, PatientSource, Score
 from serving.patients_page import list_context
 from serving.site import LANGUAGES, Site
 from serving.timeline_view import TrendPoint, trend
-from serving.views import Assessment, assess, factors
+from serving.views import Assessment, assess, factors, guarded
 from serving.wording import Labels, Language, Wording
 
 LOG = logging.getLogger("crsrisk.serving")
@@ -169,6 +169,8 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+
+        score = guarded(score)
 
         # a course is compared by identity: a source that has new data gives a new object
         @lru_cache(maxsize=KEPT_ASSESSMENTS)

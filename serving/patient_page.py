@@ -17,7 +17,6 @@ from serving.views import (
     factors,
     grade_text,
     grading_inputs,
-    moment_and_age,
 )
 from serving.wording import Wording, number
 
@@ -69,11 +68,21 @@ def patient_context(
         "grading": grading_inputs(assessment, wording),
         "base": base_rate(course),
         "number": number,
-        "moment_and_age": moment_and_age,
+        "cited": cited,
         "model_line": model and wording.text("page.model.name", name=model["name"], version=model["version"]),
         "digest": model and model["digest"].removeprefix("sha256:")[:12],
         "notes": [_note(note, wording) for note in answer.get("notes", ())],
     }
+
+
+def cited(source: str) -> str:
+    """Keys of docs/sources.bib as a reader cites them.
+
+    >>> cited("luft_2017; lee_2019_astct")
+    'Luft 2017; Lee 2019'
+    """
+    keys = [key.strip().split("_") for key in source.split(";")]
+    return "; ".join(" ".join([parts[0].capitalize(), *parts[1:2]]) for parts in keys)
 
 
 def _needed(assessment: Assessment, wording: Wording) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOMINAL_INDEX_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # stands in requests for courses that know only hours
 DEMO_HOURS = (36.0, 12.0, 60.0, 24.0, 84.0, 48.0)  # after a dose; a demo's patients are spread over them
-AFTER_SEVERE = 6.0  # hours
+AFTER_ONSET = 6.0  # hours after which a demo shows a severe or doubtful course
 SEVERE = 3.0
 
 
@@ -168,7 +168,7 @@ class CohortPatients:
         cohort: the folder, read.
         now_hours: current time by course_id, in hours from the index time. Courses that it leaves out are
             spread over `DEMO_HOURS` after one of their first three doses, and where that leaves nobody
-            severe, the first course that becomes severe is shown six hours later.
+            severe, or nobody whose grade is in doubt, the first such course is shown six hours later.
     """
 
     def __init__(self, cohort: Cohort, now_hours: Mapping[str, float] | None = None) -> None:
@@ -252,13 +252,31 @@ def _set_times(courses: dict[str, PatientCourse], given: Mapping[str, float]) ->
     for position, (course_id, course) in enumerate(courses.items()):
         now = given.get(course_id)
         courses[course_id] = replace(course, now_hours=_demo_time(course, position) if now is None else now)
-    if any(c.severe_since(c.now_hours) for c in courses.values()):
-        return
-    for course_id, course in courses.items():
-        onset = course.severe_since(inf)
-        if onset is not None and course_id not in given:
-            courses[course_id] = replace(course, now_hours=onset.hours + AFTER_SEVERE)
-            return
+    free = [course_id for course_id in courses if course_id not in given]
+    for onset in (_severe_hours, _uncertain_hours):
+        shown = any(_reached(onset(c), c.now_hours) for c in courses.values())
+        chosen = None if shown else next((i for i in free if onset(courses[i]) is not None), None)
+        if chosen is not None:
+            now = (onset(courses[chosen]) or 0.0) + AFTER_ONSET
+            courses[chosen] = replace(courses[chosen], now_hours=now)
+            free.remove(chosen)
+
+
+def _reached(onset: float | None, now: float) -> bool:
+    return onset is not None and onset <= now
+
+
+def _severe_hours(course: PatientCourse) -> float | None:
+    onset = course.severe_since(inf)
+    return None if onset is None else onset.hours
+
+
+def _uncertain_hours(course: PatientCourse) -> float | None:
+    """When grade 3 or above could first not be ruled out, in a course that was not severe for certain before."""
+    doubtful = next((g for g in course.grades if g.high >= SEVERE), None)
+    if doubtful is None or doubtful == course.severe_since(doubtful.hours):
+        return None
+    return doubtful.hours
 
 
 def _demo_time(course: PatientCourse, position: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from crsrisk.therapies import Therapy
 from serving.timeline_view import HEADLINE_HOURS
-from serving.views import Assessment, grade_text, sections
+from serving.views import Assessment, Change, grade_text, sections
 from serving.wording import Wording
 
 ARROWS = {"up": "▲", "down": "▼", "same": "■"}
@@ -61,6 +61,12 @@ class PageWords:
         key = "above" if assessment.probability > self.threshold else "below"
         return self.wording.text(f"page.band.{key}", threshold=self.wording.percent(self.threshold))
 
+    def change_text(self, change: Change) -> str:
+        """How the estimate moved, in whole percentage points."""
+        points = self.wording.points(change.points)
+        key = f"page.delta.{change.direction}" + (".one" if points == "1" else "")
+        return self.wording.text(key, points=points, hours=int(change.hours))
+
     def data_age(self, assessment: Assessment) -> str:
         """How old the newest value is."""
         w = self.wording
@@ -90,7 +96,8 @@ class PageWords:
     def context(self) -> dict[str, Any]:
         """The phrases as functions of a template."""
         names = (
-            "horizon", "person", "therapy_name", "grade_now", "reasons", "band", "data_age", "flags",
+            "horizon", "person", "therapy_name", "grade_now", "reasons", "band", "change_text",
+            "data_age", "flags",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {
             "threshold": self.threshold,

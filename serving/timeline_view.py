@@ -121,7 +121,9 @@ def _joined(spans: Sequence[GradeSpan]) -> list[GradeSpan]:
 
 
 def _alike(one: GradeChange, other: GradeChange) -> bool:
-    return (one.state, one.grade, one.low, one.high) == (other.state, other.grade, other.low, other.high)
+    if one.state != other.state or one.state not in ("none", "graded"):
+        return one.state == other.state  # a state that is no grade has no bounds that a reader needs
+    return (one.low, one.high) == (other.low, other.high)
 
 
 def treatments(course: PatientCourse, as_of_hours: float) -> tuple[Treatment, ...]:

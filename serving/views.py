@@ -17,10 +17,12 @@ from serving.timeline_view import PRESSORS, headline, treated_with
 from serving.wording import Wording, whole_percent
 
 LOG = logging.getLogger("crsrisk.serving")
+Freshness = Literal["timely", "stale", "missing", "baseline", "fixed"]
 State = Literal["severe", "not_assessable", "assessed"]
 Direction = Literal["up", "down", "same"]
 CHANGE_HOURS = 12.0  # the arrow of the list compares with this long before
 STALE_HOURS = 24.0  # as `quality.stale` of the REST answer counts it
+BASELINE_WINDOWS = ("baseline", "before_dose")  # their values are old by definition
 KEY_LABS = ("crp", "ferritin", "ldh", "platelets")  # what the list names when it was never measured
 FACTORS = 5  # largest contributions shown in each direction
 FAILED: Mapping[str, Any] = {
@@ -99,8 +101,8 @@ class Assessment:
 
 
 def assess(course: PatientCourse, as_of_hours: float, score: Score) -> Assessment:
-    """One patient at one time; a course that the scorer can't use is not assessable."""
-    answer = _answer(course, as_of_hours, score)
+    """One patient at one time, as a guarded scorer answers."""
+    answer = score(course.request(as_of_hours))
     dose, dose_hours = course.dose_at(as_of_hours)
     severe = course.severe_since(as_of_hours)
     shown = None if severe else headline(answer)
@@ -108,7 +110,7 @@ def assess(course: PatientCourse, as_of_hours: float, score: Score) -> Assessmen
     before = as_of_hours - CHANGE_HOURS
     change = None
     if shown is not None and before >= dose_hours:
-        change = _change(headline(_answer(course, before, score)), shown)
+        change = _change(headline(score(course.request(before))), shown)
     return Assessment(
         course=course,
         as_of_hours=as_of_hours,
@@ -123,12 +125,17 @@ def assess(course: PatientCourse, as_of_hours: float, score: Score) -> Assessmen
     )
 
 
-def _answer(course: PatientCourse, as_of_hours: float, score: Score) -> Mapping[str, Any]:
-    try:
-        return score(course.request(as_of_hours))
-    except (ValueError, RequestError) as error:  # one course must not cost the ward its list
-        LOG.warning(json.dumps({"event": "page_not_scored", "where": where_it_failed(error)}))
-        return FAILED
+def guarded(score: Score) -> Score:
+    """The same scorer, which abstains where it would refuse: one course must not cost the ward its list."""
+
+    def answer(body: dict[str, Any]) -> Mapping[str, Any]:
+        try:
+            return score(body)
+        except (ValueError, RequestError) as error:
+            LOG.warning(json.dumps({"event": "page_not_scored", "where": where_it_failed(error)}))
+            return FAILED
+
+    return answer
 
 
 def _change(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Change | None:
@@ -167,7 +174,7 @@ class Factor:
     label: str
     value: str
     time: str
-    freshness: Literal["timely", "stale", "missing", "fixed"]
+    freshness: Freshness
     log_odds: float
     source_variable: str
 
@@ -202,35 +209,46 @@ def factors(assessment: Assessment, wording: Wording) -> Factors | None:
 
 
 def _factor(contribution: Mapping[str, Any], assessment: Assessment, wording: Wording) -> Factor:
-    variable, in_analyte_unit = _analyte_of(contribution["feature"], contribution["unit"])
+    variable, window, in_analyte_unit = _declared(contribution["feature"], contribution["unit"])
     value, hours = contribution["value"], _hours_of(contribution["time"], assessment)
     missing = value is None
     shown = wording.text("page.factors.not_measured")
     if not missing:
         unit = _site_unit(variable, assessment) if in_analyte_unit else None
         shown = shown_value(variable, value, contribution["unit"], unit, wording)
-    age = None if hours is None else assessment.as_of_hours - hours
-    stale = variable in assessment.answer["quality"]["stale"] or (age is not None and age > STALE_HOURS)
-    freshness: Literal["timely", "stale", "missing", "fixed"]
-    freshness = "missing" if missing else "fixed" if hours is None else "stale" if stale else "timely"
     return Factor(
         label=wording.text_or(f"feature.{contribution['feature']}", contribution["label"]),
         value=shown,
         time="" if hours is None else moment_and_age(hours, assessment, wording),
-        freshness=freshness,
+        freshness=_freshness(value, hours, variable, window, assessment),
         log_odds=contribution["log_odds"],
         source_variable=variable,
     )
 
 
-def _analyte_of(feature: str, unit: str) -> tuple[str, bool]:
-    """The analyte behind a feature, and whether the feature is in its unit (a slope is not)."""
+def _freshness(
+    value: float | None, hours: float | None, variable: str, window: str, assessment: Assessment
+) -> Freshness:
+    if value is None:
+        return "missing"
+    if hours is None:
+        return "fixed"
+    if window in BASELINE_WINDOWS:
+        return "baseline"
+    old = assessment.as_of_hours - hours > STALE_HOURS
+    return "stale" if old or variable in assessment.answer["quality"]["stale"] else "timely"
+
+
+def _declared(feature: str, unit: str) -> tuple[str, str, bool]:
+    """Analyte and window of a feature, and whether it is in the analyte's own unit (a slope is not)."""
     from crsrisk.analytes import analytes
     from features.registry import FEATURES
 
-    variable = next((f.analyte for f in FEATURES if f.name == feature), None) or ""
-    known = analytes().get(variable)
-    return variable, known is not None and known.unit == unit
+    declared = next((f for f in FEATURES if f.name == feature), None)
+    if declared is None:
+        return "", "", False
+    known = analytes().get(declared.analyte)
+    return declared.analyte, declared.window, known is not None and known.unit == unit
 
 
 def _site_unit(variable: str, assessment: Assessment) -> str | None:
@@ -314,7 +332,8 @@ def _grading_input(
     else:
         unit = _canonical_unit(variable)
         value = event.comparator + shown_value(variable, event.value, unit, event.site_unit or None, wording)
-    return GradingInput(name, value, moment_and_age(event.hours, assessment, wording))
+    age = wording.age(max(assessment.as_of_hours - event.hours, 0.0))
+    return GradingInput(name, value, wording.text("page.ago", age=age))
 
 
 def _canonical_unit(variable: str) -> str:
