@@ -303,7 +303,8 @@ def _rows(ids: pd.Index, steps: Steps, system: System) -> pd.DataFrame:
         "rule": steps.graded.rule,
         "system": np.full(steps.hours.size, system, dtype=object),
     }
-    return pd.DataFrame(table, columns=list(COLUMNS))
+    texts = dict.fromkeys(("state", "rule", "system"), "str")  # the same type in an empty table
+    return pd.DataFrame(table, columns=list(COLUMNS)).astype(texts)
 
 
 def _engager_courses(courses: pd.DataFrame, therapies: Mapping[str, "Therapy"] | None) -> Bools:
