@@ -1,7 +1,89 @@
-"""What several kinds of tests share."""
+"""What several kinds of tests share: one small synthetic cohort, and a registry with models trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from crsrisk.cohort import Cohort
+    from crsrisk.simulator import Simulation
+
+THERAPIES = ("axi-cel_LBCL3L", "brexu-cel_ALL", "ide-cel_MM4L", "glofit_DLBCL")
+COURSES, SEED = 160, 11
+LANDMARKS = (0.0, 24.0, 48.0)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Using `httpx` with `starlette.testclient`.*")
+
+
+@pytest.fixture(scope="session")
+def small_simulation() -> Simulation:
+    """160 synthetic courses of four therapies, with clock times; some severe."""
+    from crsrisk.simulator import simulate
+
+    return simulate(COURSES, SEED, therapies=THERAPIES, absolute_times=True)
+
+
+@pytest.fixture(scope="session")
+def small_cohort_folder(small_simulation: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small simulation as a cohort folder."""
+    return small_simulation.write(tmp_path_factory.mktemp("small") / "cohort")
+
+
+@pytest.fixture(scope="session")
+def small_cohort(small_cohort_folder: Path) -> Cohort:
+    """The small simulation as it is read from its folder."""
+    from crsrisk.cohort import read_cohort
+
+    return read_cohort(small_cohort_folder)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry with one champion per family; cd19_cart has trees, the others the base rate alone."""
+
+    tracking_uri: str
+    folder: Path
+    names: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def trained_registry(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Models of the small cohort, registered and promoted."""
+    from training.crossvalidate import prepare
+    from training.fit import fit_family
+    from training.track import FamilyRun, log_training, promote
+
+    prepared = prepare(small_cohort, LANDMARKS)
+    rows = prepared.rows()
+    given = prepared.given(rows)
+    with few_events_suffice():
+        families = sorted(rows.rows["family"].unique())
+        models = [fit_family(given, family, trials=0, seed=SEED, refits=3) for family in families]
+    folder = tmp_path_factory.mktemp("registry")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    runs = [FamilyRun(model=model) for model in models]
+    registered = log_training(
+        runs, dataset_digest=small_cohort.digest(), params={"seed": SEED}, tracking_uri=uri
+    )
+    for one in registered:
+        promote(one.info.name, one.info.version, "only version", tracking_uri=uri)
+    return Registry(uri, folder, tuple(one.info.name for one in registered))
+
+
+@contextmanager
+def few_events_suffice() -> Iterator[None]:
+    """Own trees from 6 severe patients on: a cohort that satisfies the real limit would take minutes."""
+    import training.fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.fit, "SHARED_EVENTS", 3)
+        patch.setattr(training.fit, "OWN_EVENTS", 6)
+        yield
