@@ -98,7 +98,9 @@ def simulate(
     courses: Annotated[int, typer.Option("--courses", min=1, help="Number of courses.")] = 200,
     seed: Seed = 0,
     therapies: Annotated[str, typer.Option(help="Therapy keys, comma separated; all when empty.")] = "",
-    truth: Annotated[int, typer.Option(min=0, help="Forward simulations per landmark for truth.parquet.")] = 0,
+    truth: Annotated[
+        int, typer.Option(min=0, help="Forward simulations per landmark for truth.parquet.")
+    ] = 0,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet instead of CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -134,7 +136,12 @@ def grade(cohort: CohortFolder, out: OutFile, as_json: AsJson = False) -> None:
     grades = verbs.grade(cohort)
     _write(grades, out)
     counts = {str(state): int(n) for state, n in grades["state"].value_counts().items()}
-    facts = {"file": str(out), "rows": len(grades), "courses": int(grades["course_id"].nunique()), "states": counts}
+    facts = {
+        "file": str(out),
+        "rows": len(grades),
+        "courses": int(grades["course_id"].nunique()),
+        "states": counts,
+    }
     _print(facts, f"{facts['rows']} grades of {facts['courses']} courses in {out}: {counts}", as_json)
 
 
@@ -228,7 +235,8 @@ def models(as_json: AsJson = False) -> None:
     """List registered versions and which of them is champion."""
     listed = verbs.models()
     lines = [
-        f"{m['name']}  version {m['version']}  {m['strategy']}  {', '.join(m['aliases']) or '-'}" for m in listed
+        f"{m['name']}  version {m['version']}  {m['strategy']}  {', '.join(m['aliases']) or '-'}"
+        for m in listed
     ]
     _print(listed, "\n".join(lines) or "no registered model; run: crsrisk train COHORT", as_json)
 
@@ -242,7 +250,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve REST and pages with the champions."""
-    verbs.serve(host=host, port=port, ward=ward, announce_json=as_json)
+    verbs.serve(host=host, port=port, ward=ward, as_json=as_json)
 
 
 @app.command()

@@ -7,21 +7,24 @@ theirs is late, so that a verb pays only for what it uses. A cohort argument is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crsrisk.errors import CrsRiskError
-from crsrisk.settings import Settings, load_settings
+from crsrisk.errors import CrsRiskError, ModelError
+from crsrisk.settings import load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from fastapi import FastAPI
 
     from crsrisk.cohort import Cohort
     from crsrisk.quality import QualityReport
     from crsrisk.simulator import Simulation
     from features.matrix import FeatureTable
+    from serving.demo import Demonstration
+    from serving.scorer import Models
     from training.crossvalidate import CrossValidation
+    from training.publish import Training
 
 Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 
@@ -89,6 +92,156 @@ def features(
 
     chosen = FEATURES if all_roles else predictors()
     return compute_features(_cohort(cohort), landmarks or DEFAULT_LANDMARKS, features=chosen)
+
+
+def crossvalidate(
+    cohort: str | Path | Cohort,
+    *,
+    landmarks: Sequence[float] | None = None,
+    folds: str | Path | None = None,
+    repeats: int = 1,
+    trials: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Out-of-fold risks, split by patient, of our model and of every comparator on the same folds."""
+    from training.crossvalidate import crossvalidate as run
+
+    return run(
+        _cohort(cohort), landmarks, folds=folds, repeats=repeats, trials=trials, seed=seed, progress=progress
+    )
+
+
+def train(
+    cohort: str | Path | Cohort,
+    *,
+    family: str | None = None,
+    trials: int = 20,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Training:
+    """Fit, evaluate out of fold, log to MLflow and register a version per family, alias `challenger`.
+
+    Nothing is promoted: a version answers only after `promote`.
+    """
+    from training.publish import train_and_register
+
+    uri = load_settings().tracking_uri
+    return train_and_register(
+        _cohort(cohort), family=family, trials=trials, seed=seed, tracking_uri=uri, progress=progress
+    )
+
+
+def score(
+    cohort: str | Path | Cohort, *, model: str | None = None, landmarks: Sequence[float] | None = None
+) -> pd.DataFrame:
+    """Risks of a whole cohort with intervals and top contributions: a row per course, dose, landmark, horizon.
+
+    Args:
+        cohort: folder or Cohort.
+        model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`; the champion of each family when None.
+        landmarks: hours after the latest dose.
+    """
+    from features.matrix import DEFAULT_LANDMARKS
+    from serving.scorer import Scorer
+
+    return Scorer(load_models(model)).score_cohort(_cohort(cohort), landmarks or DEFAULT_LANDMARKS)
+
+
+def score_patient(body: Mapping[str, Any], *, model: str | None = None) -> dict[str, Any]:
+    """The answer of `POST /v1/risk` to its body, without a service."""
+    from serving.scorer import Scorer
+
+    return Scorer(load_models(model)).score(body)
+
+
+def load_models(model: str | None = None) -> Models:
+    """The champion of each family, or the one model of the address, verified.
+
+    Raises:
+        ModelError: no champion yet, or a model whose files can't be trusted.
+    """
+    from training.track import load_champions, load_uri
+
+    uri = load_settings().tracking_uri
+    if model is not None:
+        found, info = load_uri(model, tracking_uri=uri)
+        return {str(found.family): (found, info)}
+    champions, refused = load_champions(uri)
+    if not champions:
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ModelError(
+            reasons
+            or "no champion is registered; run `crsrisk train COHORT`, then `crsrisk promote NAME VERSION`"
+        )
+    return champions
+
+
+def promote(name: str, version: str, *, reason: str) -> dict[str, Any]:
+    """Make a complete, unaltered version the champion; says what it replaced and why."""
+    from training.track import promote as run
+
+    return run(name, version, reason, tracking_uri=load_settings().tracking_uri)
+
+
+def models() -> list[dict[str, Any]]:
+    """Every registered version with its aliases."""
+    from training.track import list_models
+
+    return list_models(load_settings().tracking_uri)
+
+
+def doctor() -> list[dict[str, Any]]:
+    """What was looked at, what was found, and whether it is in order."""
+    from crsrisk.doctor import findings
+
+    return findings(load_settings())
+
+
+def demo(*, courses: int = 1600, seed: int = 7, progress: Progress | None = None) -> Demonstration:
+    """Simulate, check, train, register, promote and score; the ward it names can then be served."""
+    from serving.demo import demonstrate
+
+    return demonstrate(load_settings(), courses=courses, seed=seed, progress=progress)
+
+
+def service(*, ward: str | Path | Cohort | None = None) -> FastAPI:
+    """The REST service and pages with the champions, as an ASGI application.
+
+    Args:
+        ward: cohort whose patients the pages list; without it there are REST routes only.
+    """
+    from serving.api import create_app
+    from serving.pages import CohortPatients, pages_router
+    from serving.scorer import Scorer
+
+    scorer = Scorer(load_models())
+    pages = None
+    if ward is not None:
+        language = load_settings().language
+        pages = pages_router(CohortPatients(_cohort(ward)), scorer.score, language=language)
+    return create_app(scorer, pages=pages)
+
+
+def serve(
+    *, host: str | None = None, port: int | None = None, ward: str | Path | None = None, as_json: bool = False
+) -> None:
+    """Serve REST, and the pages of a ward, until interrupted."""
+    import json
+    import sys
+
+    import uvicorn
+
+    settings = load_settings()
+    address = (host or settings.host, port or settings.port)
+    app = service(ward=ward)
+    facts = {"url": f"http://{address[0]}:{address[1]}/", "pages": ward is not None}
+    if as_json:
+        print(json.dumps(facts), flush=True)
+    else:
+        pages = " Patients are at /." if ward is not None else ""
+        print(f"crsrisk answers on {facts['url']} (POST v1/risk).{pages}", file=sys.stderr, flush=True)
+    uvicorn.run(app, host=address[0], port=address[1], log_level="warning", access_log=False)
 
 
 def _cohort(cohort: str | Path | Cohort) -> Cohort:

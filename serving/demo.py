@@ -1,0 +1,132 @@
+"""The demonstration: simulate, check, train, register, promote, score; the ward it leaves is then served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crsrisk.cohort import read_cohort
+from crsrisk.errors import CrsRiskError
+from crsrisk.quality import check
+from crsrisk.settings import Settings
+from crsrisk.simulator import simulate
+
+if TYPE_CHECKING:
+    from crsrisk.cohort import Cohort
+
+WARD_COURSES = 24
+WARD_SEED = 1_000  # added to the seed: nobody on the ward was trained on
+TRIALS = 2
+STEPS = 6
+DOSES = "bsab_dose"
+REASON = "first version of the demonstration, trained on simulated courses"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration made: folders, promoted versions, counts and the training's notes."""
+
+    cohort: Path
+    ward: Path
+    risks: Path
+    courses: int
+    promoted: list[dict[str, Any]]
+    risk_rows: int
+    abstained: int
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts for JSON."""
+        return {
+            "cohort": str(self.cohort),
+            "ward": str(self.ward),
+            "risks": str(self.risks),
+            "courses": self.courses,
+            "promoted": self.promoted,
+            "risk_rows": self.risk_rows,
+            "abstained": self.abstained,
+            "notes": self.notes,
+        }
+
+    def to_text(self) -> str:
+        """The facts for a reader."""
+        versions = [f"  {p['name']} version {p['version']} is champion" for p in self.promoted]
+        lines = [
+            f"{self.courses} simulated courses in {self.cohort}",
+            *versions,
+            f"  {self.risk_rows} risks in {self.risks}, {self.abstained} of them abstained with a reason",
+            *[f"  {note}" for note in self.notes],
+            f"ward of {WARD_COURSES} other simulated patients in {self.ward}",
+        ]
+        return "\n".join(lines)
+
+
+def demonstrate(
+    settings: Settings, *, courses: int, seed: int, progress: Progress | None = None
+) -> Demonstration:
+    """Run the whole way once, on simulated courses, under the data folder of the settings.
+
+    Raises:
+        CrsRiskError: the simulated cohort does not pass its own check.
+    """
+    from serving.scorer import Scorer
+    from training.publish import train_and_register
+    from training.track import load_champions, promote
+
+    def step(number: int, what: str) -> None:
+        if progress is not None:
+            progress(f"demo: {what}", number, STEPS)
+
+    folder = settings.data_dir / "demo"
+    if folder.exists():  # only ever our own: an earlier demonstration
+        shutil.rmtree(folder)
+    cohort_folder = folder / "cohort"
+    cohort_folder.mkdir(parents=True)
+    simulate(courses, seed).write(cohort_folder, parquet=True)
+    step(1, "simulated")
+    report = check(cohort_folder)
+    if not report.ok:
+        raise CrsRiskError("the simulated cohort does not pass its check:\n" + report.to_text())
+    step(2, "checked")
+    cohort = read_cohort(cohort_folder)
+    uri = settings.tracking_uri
+    training = train_and_register(cohort, trials=TRIALS, seed=seed, tracking_uri=uri, progress=progress)
+    step(3, "trained and registered")
+    promoted = [promote(r.info.name, r.info.version, REASON, tracking_uri=uri) for r in training.registered]
+    step(4, "promoted")
+    models, _ = load_champions(uri)
+    ward = make_ward(folder / "ward", seed=seed + WARD_SEED)
+    risks = Scorer(models).score_cohort(ward)
+    risks_file = folder / "risks.csv"
+    risks.to_csv(risks_file, index=False)
+    step(5, "scored the ward")
+    step(STEPS, "done")
+    return Demonstration(
+        cohort=cohort_folder,
+        ward=folder / "ward",
+        risks=risks_file,
+        courses=len(cohort.courses),
+        promoted=promoted,
+        risk_rows=len(risks),
+        abstained=int(risks["abstained"].sum()),
+        notes=training.notes,
+    )
+
+
+def make_ward(folder: Path, *, seed: int) -> Cohort:
+    """A small ward of simulated patients; the last one is newly admitted and has no result yet.
+
+    The newcomer shows what the pages say when there is nothing to assess.
+    """
+    folder.mkdir(parents=True)
+    simulation = simulate(WARD_COURSES, seed, absolute_times=True)
+    newcomer = simulation.courses["course_id"].iloc[-1]
+    events = simulation.events
+    kept = (events["course_id"] != newcomer) | (events["variable"] == DOSES)
+    replace(simulation, events=events[kept]).write(folder)
+    return read_cohort(folder)
