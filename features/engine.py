@@ -44,7 +44,7 @@ WINDOWS: dict[WindowName, tuple[str, str]] = {  # after the first moment, up to 
     "before_dose": ("first", "dose"),
 }
 
-CHUNK_EVENTS = 50_000  # a chunk's working arrays fit the cache, and memory stays bounded
+CHUNK_EVENTS = 100_000  # a chunk's working arrays fit the cache, and memory stays bounded
 CHUNK_SEGMENTS = 60_000
 
 
@@ -281,23 +281,20 @@ def _sorted_groups(events: Events, n_courses: int) -> _Ordered:
     packed = (key << bits) | np.arange(size)
     packed.sort()
     order = packed & ((1 << bits) - 1)
-    group = packed >> bits
     hours = events.hours[order]
-    step = hours[1:] - hours[:-1]
-    not_after = (step <= 0) & (group[1:] == group[:-1])
-    if not_after.any():
-        if (step[not_after] < 0).any():
-            order = np.lexsort((events.value, events.known, events.hours, key))
-        else:
-            tied = np.concatenate(((False,), not_after))
-            tied[:-1] |= not_after
-            places = np.flatnonzero(tied)
-            chosen = order[places]
-            by = (events.value[chosen], events.known[chosen], events.hours[chosen], key[chosen])
-            order[places] = chosen[np.lexsort(by)]
+    not_after = np.flatnonzero(hours[1:] <= hours[:-1])
+    not_after = not_after[(packed[not_after + 1] >> bits) == (packed[not_after] >> bits)]
+    if (hours[not_after + 1] < hours[not_after]).any():
+        order = np.lexsort((events.value, events.known, events.hours, key))
+        hours = events.hours[order]
+    elif not_after.size:
+        places = np.union1d(not_after, not_after + 1)
+        chosen = order[places]
+        by = (events.value[chosen], events.known[chosen], events.hours[chosen], key[chosen])
+        order[places] = chosen[np.lexsort(by)]
     start = np.zeros(groups + 1, dtype=np.int64)
     np.bincount(key, minlength=groups).cumsum(out=start[1:])
-    return _Ordered(events.hours[order], events.known[order], events.value[order], start)
+    return _Ordered(hours, events.known[order], events.value[order], start)
 
 
 def _compute_chunk(events: Events, rows: Rows, n_courses: int, plan: Plan, into: Computed) -> None:
@@ -309,8 +306,10 @@ def _compute_chunk(events: Events, rows: Rows, n_courses: int, plan: Plan, into:
     high = ordered.start[1:].reshape(shape)[rows.course]
     pool = Pool(ordered.hours, ordered.value)
     high = pool.upper(low, high, as_of)
-    if (ordered.known > ordered.hours).any():
-        pool, low, high = _without_unknown(ordered, pool, low, high, as_of)
+    delayed = events.variable[events.known > events.hours]
+    if delayed.size:
+        variables = np.flatnonzero(np.bincount(delayed))
+        pool = _without_unknown(ordered, pool, low, high, as_of, variables)
     cell_low, cell_high, end = _cells(pool, low, high, rows, plan)
     shared: dict[int, Segments] = {}
     for batch in plan.batches:
@@ -346,23 +345,24 @@ def _cells(pool: Pool, low: Ints, high: Ints, rows: Rows, plan: Plan) -> tuple[I
 
 
 def _without_unknown(
-    ordered: _Ordered, pool: Pool, low: Ints, high: Ints, as_of: Floats
-) -> tuple[Pool, Ints, Ints]:
-    """Pool and borders without events that were taken before the landmark but known only after it.
+    ordered: _Ordered, pool: Pool, low: Ints, high: Ints, as_of: Floats, variables: Ints
+) -> Pool:
+    """The pool for segments without events that were taken before the landmark but known only after it.
 
-    The groups concerned, a few per landmark, get a copy without these events at the end of the pool.
+    The groups concerned, a few per landmark, get a copy without these events at the end of the pool; `low` and `high`
+    are changed to point there. `variables`: those that come late at all.
     """
-    size = ordered.hours.size
-    latest = Walk(low, high).fold(np.maximum, np.concatenate((ordered.known, (0.0,))))
-    late = (latest > as_of) & (high > low)
-    if not late.any():
-        return pool, low, high
-    position, segment = members(low[late], high[late])
-    row = np.nonzero(late)[0]
+    some_low, some_high = low[:, variables], high[:, variables]
+    latest = Walk(some_low, some_high).fold(np.maximum, np.concatenate((ordered.known, (0.0,))))
+    row, column = np.nonzero((latest > as_of) & (some_high > some_low))
+    if not row.size:
+        return pool
+    position, segment = members(some_low[row, column], some_high[row, column])
     keep = ordered.known[position] <= as_of[row[segment], 0]
     position, segment = position[keep], segment[keep]
     kept = np.bincount(segment, minlength=row.size)
-    high[late] = size + kept.cumsum()
-    low[late] = high[late] - kept
+    end = ordered.hours.size + kept.cumsum()
+    high[row, variables[column]] = end
+    low[row, variables[column]] = end - kept
     hours = np.concatenate((ordered.hours, ordered.hours[position]))
-    return Pool(hours, np.concatenate((ordered.value, ordered.value[position]))), low, high
+    return Pool(hours, np.concatenate((ordered.value, ordered.value[position])))

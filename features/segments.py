@@ -55,11 +55,11 @@ class Pool:
         position = low.copy()
         longest = int((high - low).max(initial=0))
         step = 1 << (longest.bit_length() - 1) if longest else 0
+        candidate = np.empty_like(position)
         while step:
-            candidate = position + step
-            inside = self.lead.take(candidate, mode="clip") <= limit
-            inside &= candidate <= high
-            np.copyto(position, candidate, where=inside)
+            np.add(position, step, out=candidate)
+            np.minimum(candidate, high, out=candidate)
+            np.copyto(position, candidate, where=self.lead[candidate] <= limit)
             step >>= 1
         return position
 
