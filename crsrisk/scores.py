@@ -325,7 +325,7 @@ def severe4(
         For single numbers True, False or None; for arrays 1, 0 or nan. One severe system decides even when
         others are not known; otherwise a missing system leaves the flag missing.
 
-    Source: severe4_2023.
+    Source: shouse_2023_severe4.
 
     >>> severe4(respiratory=3, upper_gi=0, hepatic=0, renal=0)
     True
