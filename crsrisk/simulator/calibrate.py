@@ -3,7 +3,7 @@
 For every therapy with a published rate: a factor on the time scale so that the median onset meets the expected
 onset, a shift of the stimulus so that any CRS meets its prior, then a shift of the leak threshold so that severe CRS
 meets its prior (crsrisk.priors, ASTCT-anchored). Writes crsrisk/data/simulator_calibration.toml; groups get the mean
-of their therapies. The same seed gives the same file.
+of their therapies. It starts from the shifts in the file, so that a second run refines the first.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ class Rates:
     onset_hours: float
 
 
+ENGAGER_SHARE = 0.5  # their courses are twice as long
+
+
 def rates(regimen: Regimen, shift: Shift, courses: int, seed: int) -> Rates:
     """Simulate courses of one therapy without any record."""
+    courses = int(courses * ENGAGER_SHARE) if regimen.engager else courses
     p = parameters()
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
     tape = Tape.only_baseline(rng, courses)
