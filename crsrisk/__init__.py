@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         train,
     )
 
-_HOMES = {"Cohort": "crsrisk.cohort", "read_cohort": "crsrisk.cohort", "write_cohort": "crsrisk.cohort"} | dict.fromkeys(
+_HOMES = dict.fromkeys(("Cohort", "read_cohort", "write_cohort"), "crsrisk.cohort") | dict.fromkeys(
     (
         "check",
         "crossvalidate",

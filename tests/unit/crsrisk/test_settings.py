@@ -16,9 +16,9 @@ def test_defaults_use_sqlite_under_the_data_folder(tmp_path):
 
 
 def test_a_variable_wins_over_the_file_and_both_over_the_default(tmp_path):
-    (tmp_path / "crsrisk.toml").write_text('port = 8100\nhost = "0.0.0.0"\n')
+    (tmp_path / "crsrisk.toml").write_text('port = 8100\nhost = "10.0.0.5"\n')
     settings = load_settings({"CRSRISK_PORT": "8200"}, tmp_path)
-    assert (settings.port, settings.host) == (8200, "0.0.0.0")
+    assert (settings.port, settings.host) == (8200, "10.0.0.5")
     assert settings.origin["port"] == "CRSRISK_PORT"
     assert settings.origin["host"] == "crsrisk.toml"
 
