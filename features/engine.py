@@ -110,7 +110,7 @@ class _Batch(NamedTuple):
     cells: slice | Ints
     windows: Ints  # window of each cell
     group: int  # batches with the same cells share their segments
-    baseline: Ints | None
+    baseline: Ints  # of each cell the place of its variable among the baseline cells; empty when not needed
     threshold: Floats
     target: slice | Ints
 
@@ -120,6 +120,7 @@ class Plan(NamedTuple):
 
     windows: tuple[tuple[WindowName, Ints], ...]  # each with its variables: the cells, in this order
     moments: tuple[str, ...]
+    baseline: slice  # the cells of the baseline window
     n_cells: int
     batches: tuple[_Batch, ...]
     n_requests: int
@@ -139,6 +140,8 @@ def plan_requests(requests: Sequence[Request]) -> Plan:
     cells_in_order = [(window, code) for window, codes in by_window.items() for code in sorted(codes)]
     cell_of = {cell: i for i, cell in enumerate(cells_in_order)}
     window_of = np.repeat(np.arange(len(by_window)), [len(codes) for codes in by_window.values()])
+    baseline_of = {code: i for i, code in enumerate(sorted(by_window.get("baseline", ())))}
+    first = cell_of["baseline", min(baseline_of)] if baseline_of else 0
     batches: list[_Batch] = []
     groups: dict[tuple[int, ...], int] = {}
     for statistic in STATISTICS:
@@ -146,23 +149,28 @@ def plan_requests(requests: Sequence[Request]) -> Plan:
         if not wanted:
             continue
         cells = tuple(cell_of[r.window, r.variable] for _, r in wanted)
-        before = None
-        if statistic in FROM_BASELINE:
-            before = np.array([cell_of["baseline", r.variable] for _, r in wanted])
+        before = [baseline_of[r.variable] for _, r in wanted] if statistic in FROM_BASELINE else []
         batches.append(
             _Batch(
                 statistic=statistic,
                 cells=_slice(np.array(cells)),
                 windows=window_of[list(cells)],
                 group=groups.setdefault(cells, len(groups)),
-                baseline=before,
+                baseline=np.array(before, dtype=np.int64),
                 threshold=np.array([r.threshold for _, r in wanted]),
                 target=_slice(np.array([column for column, _ in wanted])),
             )
         )
     windows = tuple((window, np.array(sorted(codes), dtype=np.int64)) for window, codes in by_window.items())
     borders = {border for window in by_window for border in WINDOWS[window]} - {"first", "landmark"}
-    return Plan(windows, tuple(sorted(borders)), len(cells_in_order), tuple(batches), len(requests))
+    return Plan(
+        windows=windows,
+        moments=tuple(sorted(borders)),
+        baseline=slice(first, first + len(baseline_of)),
+        n_cells=len(cells_in_order),
+        batches=tuple(batches),
+        n_requests=len(requests),
+    )
 
 
 def _slice(columns: Ints) -> slice | Ints:
@@ -311,14 +319,13 @@ def _compute_chunk(events: Events, rows: Rows, n_courses: int, plan: Plan, into:
         variables = np.flatnonzero(np.bincount(delayed))
         pool = _without_unknown(ordered, pool, low, high, as_of, variables)
     cell_low, cell_high, end = _cells(pool, low, high, rows, plan)
+    baseline = Segments(pool, cell_low[:, plan.baseline], cell_high[:, plan.baseline]).last_value
     shared: dict[int, Segments] = {}
     for batch in plan.batches:
         if batch.group not in shared:
             shared[batch.group] = Segments(pool, cell_low[:, batch.cells], cell_high[:, batch.cells])
-        segments, baseline = shared[batch.group], None
-        if batch.baseline is not None:
-            baseline = Segments(pool, cell_low[:, batch.baseline], cell_high[:, batch.baseline])
-        frame = Frame(end[:, batch.windows], as_of, batch.threshold, baseline)
+        segments = shared[batch.group]
+        frame = Frame(end[:, batch.windows], as_of, batch.threshold, baseline[:, batch.baseline])
         into.values[:, batch.target] = STATISTICS[batch.statistic](segments, frame)
         if into.times is not None:
             into.times[:, batch.target] = times(segments, frame, batch.statistic)

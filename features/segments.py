@@ -8,7 +8,7 @@ bit whether it is computed with a million others or by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -39,16 +39,15 @@ LONG = 16  # segments with more events go through reduceat
 
 
 class Pool:
-    """Sorted events; one padding element at the end lets a segment begin and end at the end of the array."""
+    """Sorted events; one padding element at the end lets a segment begin and end at the end of the array.
+
+    lead: hours with one element in front, so that lead[i] is the time of event i - 1.
+    """
 
     def __init__(self, hours: Floats, value: Floats) -> None:
-        self.hours = np.concatenate((hours, (0.0,)))
+        self.lead = np.concatenate(((0.0,), hours, (0.0,)))
+        self.hours = self.lead[1:]
         self.value = np.concatenate((value, (0.0,)))
-
-    @cached_property
-    def lead(self) -> Floats:
-        """Hours with one element in front: lead[i] is the time of event i - 1."""
-        return np.concatenate(((0.0,), self.hours))
 
     def upper(self, low: Ints, high: Ints, limit: Floats) -> Ints:
         """First position in each [low, high) whose time is after the limit, by halving all at once."""
@@ -86,17 +85,23 @@ class Walk:
         )  # [k]: size at least k
         self.long = self._longer[LONG + 1]
         self._shape = low.shape
+        self._gathered: dict[int, list[Floats]] = {}
 
-    def steps(self, first: int) -> Iterator[tuple[slice, Ints]]:
-        """Short segments with a k-th event (from 0), and its position, for k = first, first + 1, ..."""
-        position = self.low[self.long :] + (first - 1)
-        for k in range(first, LONG):
-            end = self._longer[k + 1]
-            if end <= self.long:
-                return
-            position = position[: end - self.long]
-            position += 1
-            yield slice(self.long, end), position
+    def steps(self, column: Floats) -> list[Floats]:
+        """The column at the first, second, ... event of the short segments that have one; computed once.
+
+        The k-th array belongs to the segments [self.long : self.long + its size].
+        """
+        found = self._gathered.get(id(column))
+        if found is None:
+            found = [column[position] for position in self._positions]
+            self._gathered[id(column)] = found
+        return found
+
+    @cached_property
+    def _positions(self) -> list[Ints]:
+        ends = [end for end in self._longer[1 : LONG + 1] if end > self.long]
+        return [self.low[self.long : end] + k for k, end in enumerate(ends)]
 
     @cached_property
     def long_members(self) -> tuple[Ints, Ints, Ints]:
@@ -107,9 +112,13 @@ class Walk:
 
     def fold(self, ufunc: np.ufunc, column: Floats) -> Floats:
         """The ufunc over each segment; an empty segment gives a number that must be masked."""
-        found = column[self.low]
-        for some, position in self.steps(1):
-            ufunc(found[some], column[position], out=found[some])
+        found = np.zeros(self.low.size)
+        short = found[self.long :]
+        for k, part in enumerate(self.steps(column)):
+            if k:
+                ufunc(short[: part.size], part, out=short[: part.size])
+            else:
+                short[: part.size] = part
         if self.long:
             position, _, start = self.long_members
             found[: self.long] = ufunc.reduceat(column[position], start)
@@ -151,9 +160,15 @@ class Segments:
         np.copyto(result, np.nan, where=self.empty)
         return result
 
-    def last_of(self, column: Floats) -> Floats:
-        """The column at the last event of each segment."""
-        return self.masked(column.take(self.newest, mode="clip"))
+    @cached_property
+    def last_value(self) -> Floats:
+        """The last value of each segment; don't change it."""
+        return self.masked(self.pool.value.take(self.newest, mode="clip"))
+
+    @cached_property
+    def last_hours(self) -> Floats:
+        """The time of the last event of each segment; don't change it."""
+        return self.masked(self.pool.hours.take(self.newest, mode="clip"))
 
 
 @dataclass(frozen=True)
@@ -162,19 +177,13 @@ class Frame:
 
     end, as_of: end of the window and landmark in hours, broadcast against the segments.
     threshold: per cell, for hours_above.
-    baseline: the segments of the same variables before the index time, for change and log2_ratio.
+    baseline: the last baseline value of the same variables, for change and log2_ratio.
     """
 
     end: Floats
     as_of: Floats
     threshold: Floats
-    baseline: Segments | None = None
-
-    def baseline_last(self) -> Floats:
-        """The last baseline value."""
-        if self.baseline is None:
-            raise ValueError("change and log2_ratio need the segments of the baseline")
-        return self.baseline.last_of(self.baseline.pool.value)
+    baseline: Floats
 
 
 def _count(s: Segments, _: Frame) -> Floats:
@@ -186,7 +195,7 @@ def _first(s: Segments, _: Frame) -> Floats:
 
 
 def _last(s: Segments, _: Frame) -> Floats:
-    return s.last_of(s.pool.value)
+    return s.last_value
 
 
 def _max(s: Segments, _: Frame) -> Floats:
@@ -207,13 +216,13 @@ def _slope(s: Segments, _: Frame) -> Floats:
     Hours and values count from the first of the segment: squares lose no digits, equal values give exactly 0.
     """
     hours, value, walk = s.pool.hours, s.pool.value, s.walk
-    hour_0, value_0 = hours[walk.low], value[walk.low]
     t, v, tt, tv = np.zeros((4, walk.low.size))
-    for some, position in walk.steps(1):
-        x = hours[position]
-        x -= hour_0[some]
-        y = value[position]
-        y -= value_0[some]
+    hour_0, value_0 = hours[walk.low], value[walk.low]
+    short_hours, short_value = hour_0[walk.long :], value_0[walk.long :]
+    for hour, taken in zip(walk.steps(hours)[1:], walk.steps(value)[1:], strict=True):
+        some = slice(walk.long, walk.long + hour.size)
+        x = hour - short_hours[: hour.size]
+        y = taken - short_value[: hour.size]
         t[some] += x
         v[some] += y
         y *= x
@@ -235,12 +244,12 @@ def _slope(s: Segments, _: Frame) -> Floats:
 
 
 def _change(s: Segments, frame: Frame) -> Floats:
-    return s.last_of(s.pool.value) - frame.baseline_last()
+    return s.last_value - frame.baseline
 
 
 def _log2_ratio(s: Segments, frame: Frame) -> Floats:
     """log2 of the last value over the last baseline value; nan unless both are above 0."""
-    last, before = s.last_of(s.pool.value), frame.baseline_last()
+    last, before = s.last_value, frame.baseline
     usable = (last > 0) & (before > 0)
     return np.log2(np.divide(last, before, out=np.full(last.shape, np.nan), where=usable))
 
@@ -249,30 +258,28 @@ def _hours_above(s: Segments, frame: Frame) -> Floats:
     """Hours at or above the threshold; a value speaks until the next one, the window's end or CARRY_HOURS."""
     hours, value, walk = s.pool.hours, s.pool.value, s.walk
     limit = np.broadcast_to(frame.threshold, s.low.shape).ravel()[walk.order]
+    short_limit = limit[walk.long :]
     earlier = np.zeros(walk.low.size)
-    before = hours[walk.low[walk.long :]]
-    above = value[walk.low[walk.long :]] >= limit[walk.long :]
-    for some, position in walk.steps(1):
-        now = hours[position]
-        carried = now - before[: position.size]
+    by_hour, by_value = walk.steps(hours), walk.steps(value)
+    for k, now in enumerate(by_hour[1:]):
+        carried = now - by_hour[k][: now.size]
         np.minimum(carried, CARRY_HOURS, out=carried)
-        carried *= above[: position.size]
-        earlier[some] += carried
-        before, above = now, value[position] >= limit[some]
+        carried *= by_value[k][: now.size] >= short_limit[: now.size]
+        earlier[walk.long : walk.long + now.size] += carried
     if walk.long:
         position, segment, start = walk.long_members
         carried = np.minimum(hours[position + 1] - hours[position], CARRY_HOURS)
         carried *= value[position] >= limit[segment]
         carried[start + walk.size[: walk.long] - 1] = 0.0
         earlier[: walk.long] = np.add.reduceat(carried, start)
-    left = frame.end - hours.take(s.newest, mode="clip")
-    np.minimum(left, CARRY_HOURS, out=left)
-    left *= value.take(s.newest, mode="clip") >= frame.threshold
-    return s.masked(walk.back(earlier) + left)
+    left = np.minimum(frame.end - s.last_hours, CARRY_HOURS)
+    left *= s.last_value >= frame.threshold
+    left += walk.back(earlier)
+    return left
 
 
 def _hours_since_last(s: Segments, frame: Frame) -> Floats:
-    return frame.as_of - s.last_of(s.pool.hours)
+    return frame.as_of - s.last_hours
 
 
 STATISTICS: dict[Statistic, Callable[[Segments, Frame], Floats]] = {
@@ -296,7 +303,7 @@ def times(s: Segments, frame: Frame, statistic: Statistic) -> Floats:
     if statistic == "first":
         return s.masked(s.pool.hours.take(s.low))
     if statistic not in ("max", "min"):
-        return s.last_of(s.pool.hours)
+        return s.last_hours
     extreme = STATISTICS[statistic](s, frame)
     position, segment = members(s.low.ravel(), s.high.ravel())
     reached = extreme.ravel()[segment] == s.pool.value[position]
