@@ -73,14 +73,16 @@ def check(cohort: str | Path) -> QualityReport:
 
 
 def grade(cohort: str | Path | Cohort) -> pd.DataFrame:
-    """ASTCT grades on change from raw events, with the rule that fired.
+    """ASTCT grades on change from raw events, with the rule that fired; `time` where the cohort is dated.
 
     Raises:
         CrsRiskError: the cohort holds nothing that grading reads; says what is needed.
     """
     from crsrisk.grade_timeline import grade_cohort
 
-    return grade_cohort(_cohort(cohort))
+    read = _cohort(cohort)
+    grades = grade_cohort(read)
+    return _dated(grades, read) if read.courses["index_time"].notna().all() else grades
 
 
 def features(
@@ -242,6 +244,16 @@ def serve(
         pages = " Patients are at /." if ward is not None else ""
         print(f"crsrisk answers on {facts['url']} (POST v1/risk).{pages}", file=sys.stderr, flush=True)
     uvicorn.run(app, host=address[0], port=address[1], log_level="warning", access_log=False)
+
+
+def _dated(rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+    """The rows with `time` in place of `hours`."""
+    import pandas as pd
+
+    start = rows["course_id"].map(cohort.courses.set_index("course_id")["index_time"])
+    rows = rows.rename(columns={"hours": "time"})
+    rows["time"] = start + pd.to_timedelta((rows["time"] * 3_600_000_000).round(), unit="us")
+    return rows
 
 
 def _cohort(cohort: str | Path | Cohort) -> Cohort:
