@@ -25,6 +25,7 @@ SEVERE = 3.0
 STALE_HOURS = 24.0
 MEASURED_KINDS = frozenset({"vital", "chemistry", "hematology", "coagulation", "cytokine"})
 DEMOGRAPHIC = frozenset({"age", "sex", "sex_female", "weight", "height", "bsab_dose", "bsab_step_index"})
+SMALL = 5_000  # below this many events a list is searched faster than a column
 EXPECTED = frozenset({"temperature", "crp", "ferritin", "ldh", "platelets", "creatinine"})
 
 
@@ -76,6 +77,8 @@ def grades_then(cohort: Cohort, at: pd.DataFrame) -> list[GradeThen]:
 def died(cohort: Cohort, at: pd.DataFrame) -> list[bool]:
     """Whether each row's patient was known to be dead at that moment."""
     timeline = cohort.timeline()
+    if len(timeline) < SMALL and "death" not in timeline["variable"].tolist():
+        return [False] * len(at)
     dead = timeline[(timeline["variable"] == "death") & (timeline["value"] >= 1)]
     if dead.empty:
         return [False] * len(at)

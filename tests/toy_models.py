@@ -16,7 +16,7 @@ RISING = ("crp_max_since_index", "ferritin_max_since_index", "temperature_max_si
 
 
 @cache
-def tree_model(family: str = "cd19_cart", seed: int = 1) -> RiskModel:
+def tree_model(family: str = "cd19_cart", seed: int = 1, refits: int = 3) -> RiskModel:
     """A model whose trees read CRP, ferritin, temperature and others, with refits behind its interval."""
     rng = np.random.default_rng(seed)
     names = tuple(f.name for f in predictors())
@@ -28,7 +28,7 @@ def tree_model(family: str = "cd19_cart", seed: int = 1) -> RiskModel:
     signal = np.nansum(np.log1p(values[:, at]), axis=1) - 10.0 + time[:, 1] / 300.0
     severe = (rng.random(ROWS) < 1.0 / (1.0 + np.exp(-signal))).astype(float)
     monotone = [0] * (len(names) + 1) + [1]
-    texts = [_grow(design[rows], severe[rows], monotone, seed) for rows in _draws(rng)]
+    texts = [_grow(design[rows], severe[rows], monotone, seed) for rows in _draws(rng, refits)]
     return RiskModel(
         family=family,
         feature_names=names,
@@ -72,8 +72,8 @@ def _offset(family: str) -> OffsetSpec:
     return OffsetSpec(rates=mine, shares={})
 
 
-def _draws(rng: np.random.Generator) -> list[np.ndarray]:
-    return [np.arange(ROWS), *(rng.integers(0, ROWS, ROWS) for _ in range(3))]
+def _draws(rng: np.random.Generator, refits: int) -> list[np.ndarray]:
+    return [np.arange(ROWS), *(rng.integers(0, ROWS, ROWS) for _ in range(refits))]
 
 
 def _grow(design: np.ndarray, severe: np.ndarray, monotone: list[int], seed: int) -> str:
