@@ -1,4 +1,4 @@
-"""LightGBM for small data: few leaves, strong shrinkage, a base rate to start from, rounds chosen on held-out patients."""
+"""LightGBM for small data: few leaves, strong shrinkage, a base rate to start from, rounds chosen on patients."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = {
     "min_sum_hessian_in_leaf": 0.5,
     "min_data_in_leaf": 20,
     "feature_fraction": 0.3,
+    "extra_trees": True,
 }
 FIXED: Mapping[str, Any] = {
     "objective": "binary",
@@ -47,7 +48,7 @@ FIXED: Mapping[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Rows to learn from, with their offset and weight; `own` marks the family's own rows among borrowed ones."""
+    """Rows to learn from, with offset and weight; `own` marks the family's own rows among borrowed ones."""
 
     design: Design
     offset: Array
@@ -157,7 +158,7 @@ class InnerFolds:
 
 
 def _held_out_margin(booster: lightgbm.Booster) -> Array:
-    """Log odds of the booster's held-out rows; LightGBM keeps them up to date, so nothing is predicted anew."""
+    """Log odds of the booster's held-out rows; LightGBM keeps them up to date, nothing is predicted anew."""
     seen: list[Array] = []
 
     def look(risk: Array, _: lightgbm.Dataset) -> tuple[str, float, bool]:

@@ -38,8 +38,8 @@ def recalibrate(margin: Array, severe: Array, weight: Array, *, events: int) -> 
     return Calibration(intercept=float(beta[0]), slope=float(max(beta[1], LEAST_SLOPE)), events=events)
 
 
-def shift(offset: Array, severe: Array, weight: Array, prior_sd: float) -> tuple[float, float]:
-    """Shift of the log odds and its standard deviation, from a normal prior with mean 0 and `prior_sd`.
+def shift(offset: Array, severe: Array, weight: Array, prior_sd: float) -> float:
+    """Shift of the log odds that the patients justify, from a normal prior with mean 0 and `prior_sd`.
 
     offset, severe, weight: one row per patient and dose, shape (n,).
     """
@@ -51,4 +51,4 @@ def shift(offset: Array, severe: Array, weight: Array, prior_sd: float) -> tuple
         moved += float(np.clip(step, -1.0, 1.0))
         if abs(step) < 1e-12:
             break
-    return moved, information**-0.5
+    return moved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -103,73 +103,93 @@ def fit_family(
     events = mine.severe_patients()
     strategy = choose_strategy(events)
     spec = offset_spec(given, family, mine)
-    offset = offset_of(spec, mine, given.extra)
-    common = {
-        "family": family,
-        "feature_names": given.design.names,
-        "feature_digest": given.feature_digest,
-        "strategy": strategy,
-        "offset": spec,
-        "landmarks": tuple(float(x) for x in np.unique(mine.landmark)),
-        "n_patients": mine.patients(),
-        "n_events": events,
-        "therapies_seen": _patients_by_therapy(mine),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "seed": seed,
-    }
+    untrained = RiskModel(
+        family=family,
+        feature_names=given.design.names,
+        feature_digest=given.feature_digest,
+        strategy=strategy,
+        offset=spec,
+        landmarks=tuple(float(x) for x in np.unique(mine.landmark)),
+        n_patients=mine.patients(),
+        n_events=events,
+        therapies_seen=_patients_by_therapy(mine),
+        libraries={name: version(name) for name in LIBRARIES},
+        seed=seed,
+        notes=(strategy_note(family, strategy, events, lenders(given.design, family)),),
+    )
     if strategy == "offset":
-        moved, _ = shift(
-            offset[mine.longest], mine.severe[mine.longest], mine.weight[mine.longest], _prior_sd(spec, mine)
-        )
-        calibration = Calibration(intercept=moved, slope=1.0, events=events)
-        interval = IntervalSpec(intercept_sd=intercept_sd(spec, mine, offset + moved))
-        return RiskModel(
-            **common,
-            calibration=calibration,
-            interval=interval,
-            notes=(strategy_note(family, strategy, events),),
-        )
-    training, borrowed = _training(given, family, strategy, mine)
-    whole = dataset(training)
-    folds = InnerFolds(training, whole, seed)
-    tuned = tune(folds, trials=trials, seed=seed, progress=progress)
-    calibration = recalibrate(tuned.rounds.margin, mine.severe, scaled_weight(mine), events=events)
-    params = parameters(tuned.chosen, training.monotone, seed)
-    text = grow(whole, params, tuned.rounds.rounds) if tuned.rounds.rounds else None
-    rng = np.random.default_rng(seed)
-    samples = [patient_bootstrap(training, rng) for _ in range(refits if text else 0)]
-    bootstrap = []
-    for k, weight in enumerate(samples):
-        bootstrap.append(grow(whole, params, tuned.rounds.rounds, weight))
-        if progress is not None:
-            progress(k + 1, len(samples))
-    calibrated = calibration.intercept + calibration.slope * tuned.rounds.margin
-    return RiskModel(
-        **common,
-        calibration=calibration,
-        interval=IntervalSpec(intercept_sd=intercept_sd(spec, mine, calibrated)),
-        booster_text=text,
-        bootstrap_texts=tuple(bootstrap),
-        parameters={**tuned.chosen, "rounds": tuned.rounds.rounds, "trials": tuned.trials},
-        notes=(strategy_note(family, strategy, events, borrowed),),
+        return _shifted(untrained, mine, offset_of(spec, mine, given.extra))
+    training = _training(given, family, strategy)
+    return _grown(untrained, training, mine, trials=trials, refits=refits, progress=progress)
+
+
+def _shifted(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
+    """The base rate alone, its level moved as far as the training patients justify."""
+    once = mine.longest
+    prior_sd = _prior_sd(untrained.offset, mine)
+    moved = shift(offset[once], mine.severe[once], mine.weight[once], prior_sd)
+    return replace(
+        untrained,
+        calibration=Calibration(intercept=moved, slope=1.0, events=untrained.n_events),
+        interval=IntervalSpec(intercept_sd=intercept_sd(untrained.offset, mine, offset + moved)),
     )
 
 
-def _training(
-    given: FitInput, family: str, strategy: Strategy, mine: Design
-) -> tuple[Training, tuple[str, ...]]:
+def _grown(
+    untrained: RiskModel,
+    training: Training,
+    mine: Design,
+    *,
+    trials: int,
+    refits: int,
+    progress: Callable[[int, int], None] | None,
+) -> RiskModel:
+    """Trees with rounds and calibration from held-out patients, and the refits behind the interval."""
+    seed = untrained.seed
+    whole = dataset(training)
+    tuned = tune(InnerFolds(training, whole, seed), trials=trials, seed=seed, progress=progress)
+    rounds = tuned.rounds.rounds
+    calibration = recalibrate(
+        tuned.rounds.margin, mine.severe, scaled_weight(mine), events=untrained.n_events
+    )
+    params = parameters(tuned.chosen, training.monotone, seed)
+    rng = np.random.default_rng(seed)
+    bootstrap = []
+    for k in range(refits if rounds else 0):
+        bootstrap.append(grow(whole, params, rounds, patient_bootstrap(training, rng)))
+        if progress is not None:
+            progress(k + 1, refits)
+    calibrated = calibration.intercept + calibration.slope * tuned.rounds.margin
+    return replace(
+        untrained,
+        calibration=calibration,
+        interval=IntervalSpec(intercept_sd=intercept_sd(untrained.offset, mine, calibrated)),
+        booster_text=grow(whole, params, rounds) if rounds else None,
+        bootstrap_texts=tuple(bootstrap),
+        parameters={**tuned.chosen, "rounds": rounds, "trials": tuned.trials},
+    )
+
+
+def lenders(rows: Design, family: str) -> tuple[str, ...]:
+    """Sister families whose rows a family with few events can borrow from these rows."""
+    return tuple(sister for sister, borrowed in _sister_rows(rows, family) if borrowed.any())
+
+
+def _sister_rows(rows: Design, family: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    names = rows.rows["family"].to_numpy(dtype=object)
+    classes = rows.rows["class_"].to_numpy(dtype=object).astype(str)
+    allowed = SISTERS.get(family, ())
+    return [(sister, (names == sister) & np.isin(classes, borrowed)) for sister, borrowed in allowed]
+
+
+def _training(given: FitInput, family: str, strategy: Strategy) -> Training:
     """The rows to grow trees on: the family's own, with its sisters' when the trees are shared."""
     every = given.design
     names = every.rows["family"].to_numpy(dtype=object)
-    classes = every.rows["class_"].to_numpy(dtype=object)
     chosen = names == family
-    borrowed: list[str] = []
     if strategy == "shared":
-        for sister, allowed in SISTERS.get(family, ()):
-            rows = (names == sister) & np.isin(classes.astype(str), allowed)
-            if rows.any():
-                borrowed.append(sister)
-                chosen |= rows
+        for _, borrowed in _sister_rows(every, family):
+            chosen = chosen | borrowed
     design = every.take(chosen)
     family_of_row = names[chosen]
     offset, weight = np.empty(len(design)), np.empty(len(design))
@@ -179,7 +199,7 @@ def _training(
         offset[at] = offset_of(offset_spec(given, name, part), part, given.extra)
         weight[at] = scaled_weight(part)
     monotone = (*(int(given.monotone.get(name, 0)) for name in design.names), 0, 1)
-    return Training(design, offset, weight, family_of_row == family, monotone), tuple(borrowed)
+    return Training(design, offset, weight, family_of_row == family, monotone)
 
 
 def offset_spec(given: FitInput, family: str, mine: Design) -> OffsetSpec:
@@ -243,7 +263,9 @@ def strategy_note(family: str, strategy: Strategy, events: int, borrowed: tuple[
     if strategy == "own":
         return f"{had}; the family has trees of its own."
     if strategy == "offset":
-        return f"{had}; {need}. The published base rate alone was used, with its level shifted a little by these patients."
+        return (
+            f"{had}; {need}. The published base rate alone was used, shifted a little towards these patients."
+        )
     if borrowed:
         return (
             f"{had}; {need}. The trees are shared with {' and '.join(borrowed)}, each with its own base rate."

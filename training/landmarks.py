@@ -223,7 +223,7 @@ def _with_horizons(
 
 
 def _label(rows: pd.DataFrame, outcomes: CourseOutcomes) -> pd.DataFrame:
-    """Adds severe, known (followed long enough), timed (placeable) and uncertain (rests on a possible grade)."""
+    """Adds severe, known (followed long enough), timed (placeable), uncertain (rests on a possible grade)."""
     course = rows["course"].to_numpy()
     start = (rows["dose_hours"] + rows["landmark_hours"]).to_numpy()
     end = start + rows["horizon_hours"].to_numpy()

@@ -159,7 +159,7 @@ def _from_grades(cohort: Cohort, other: dict[str, int]) -> _Graded:
 
 
 def _derived(cohort: Cohort) -> _Graded:
-    """Severity by the ASTCT rules from events; a course without any sign after its index time tells nothing."""
+    """Severity by the ASTCT rules from events; a course without a sign after its index time tells nothing."""
     from crsrisk.grade_timeline import grade_events
 
     n = len(cohort.courses)

@@ -86,7 +86,7 @@ def read_folds(path: str | Path, courses: pd.DataFrame) -> pd.DataFrame:
 
 
 def checked_folds(table: pd.DataFrame, courses: pd.DataFrame, name: str = "folds") -> pd.DataFrame:
-    """The folds table with whole numbers, when every course has one fold per repeat and no patient is split."""
+    """The folds in whole numbers, when every course has one fold per repeat and no patient is split."""
     problems = []
     folds = table[list(FOLD_COLUMNS)].copy()
     for column in ("repeat", "fold"):
@@ -118,7 +118,7 @@ def checked_folds(table: pd.DataFrame, courses: pd.DataFrame, name: str = "folds
             problems.append(
                 f"{name}: repeat {repeat}: {missing} courses have no fold; every course needs one"
             )
-        if part["fold"].nunique() < 2:
+        if part["fold"].min() == part["fold"].max():
             problems.append(f"{name}: repeat {repeat}: one fold only; give two or more")
     patient = folds.merge(courses[["course_id", "patient_id"]], on="course_id")
     split = (patient.groupby(["repeat", "patient_id"])["fold"].nunique() > 1).sum()

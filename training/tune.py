@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from training.boosting import DEFAULTS, InnerFolds, Rounds
@@ -45,13 +46,15 @@ def tune(
             "min_sum_hessian_in_leaf": trial.suggest_float("min_sum_hessian_in_leaf", 0.2, 5.0, log=True),
             "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 0.8),
         }
-        limit = best.rounds.loss * HOPELESS
-        found = folds.choose(
-            chosen, stop=lambda k, loss, limit=limit: k >= PRUNE_AFTER_ROUNDS and loss > limit
-        )
+        found = folds.choose(chosen, stop=partial(_hopeless, best.rounds.loss * HOPELESS))
         study.tell(trial, found.loss)
         if found.loss < best.rounds.loss:
             best = Tuned(chosen, found, trials)
         if progress is not None:
             progress(number + 1, trials)
     return Tuned(best.chosen, best.rounds, trials)
+
+
+def _hopeless(limit: float, rounds: int, loss: float) -> bool:
+    """Whether a candidate has had its chance and is still above the limit."""
+    return rounds >= PRUNE_AFTER_ROUNDS and loss > limit

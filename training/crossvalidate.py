@@ -1,0 +1,349 @@
+"""Out-of-fold risks of our model and of what it has to beat, on the same patient folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crsrisk.cohort import Cohort
+from crsrisk.errors import NotEnoughDataError
+from crsrisk.therapies import Therapy
+from training.baselines import (
+    MEASURED_SHARE,
+    SCORES,
+    UNIVARIABLE,
+    Split,
+    logistic,
+    measured_share,
+    prior,
+    univariable,
+)
+from training.design import Design, design
+from training.evaluate import RESAMPLES, evaluate
+from training.fit import FitInput, fit_family, lenders, offset_of, offset_spec, strategy_note
+from training.horizons import DEFAULT_HORIZONS
+from training.landmarks import LandmarkTable, landmark_table
+from training.model import RiskModel, Strategy
+from training.offset import sigmoid
+from training.split import checked_folds, course_folds, read_folds
+from training.table import comparison_notes, render
+
+if TYPE_CHECKING:
+    from features.matrix import FeatureTable
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+OURS = "crsrisk"
+CONTRACT_COLUMNS = (
+    "model",
+    "repeat",
+    "fold",
+    "course_id",
+    "dose",
+    "landmark_hours",
+    "horizon_hours",
+    "risk",
+    "severe",
+)
+DEFAULT_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A cohort's labels and features at the same landmarks, computed once for every fit."""
+
+    cohort: Cohort
+    labels: LandmarkTable
+    table: FeatureTable
+    names: tuple[str, ...]
+    monotone: Mapping[str, int]
+    log_scale: Mapping[str, bool]
+    feature_digest: str
+
+    def rows(self) -> Design:
+        """The labelled rows of all families."""
+        return design(self.labels.rows, self.table, self.names)
+
+    def given(self, rows: Design) -> FitInput:
+        """What a fit on these rows may see."""
+        onsets = self.labels.onsets
+        seen = onsets["patient_id"].isin(rows.rows["patient_id"].unique())
+        return FitInput(rows, onsets[seen], self.cohort.therapies, self.feature_digest, self.monotone)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Out-of-fold risks and what they are worth.
+
+    predictions: CONTRACT_COLUMNS. detail: the same rows with patient_id, therapy, family, rest_of_window,
+    weight. table: metrics with 95 % patient-bootstrap intervals, see `evaluate`. sensitivity: the same
+    metrics of our model with rows of uncertain grade counted as severe. attrition: who was left out at
+    which step. strategies: family, repeat, fold, strategy, events. notes: what a reader must know, in plain
+    sentences.
+    """
+
+    predictions: pd.DataFrame
+    detail: pd.DataFrame
+    table: pd.DataFrame
+    sensitivity: pd.DataFrame
+    attrition: pd.DataFrame
+    strategies: pd.DataFrame
+    notes: list[str]
+
+    def to_text(self) -> str:
+        """The table of all models with intervals, and the notes."""
+        return render(self.table, self.notes)
+
+
+def prepare(
+    cohort: Cohort,
+    landmarks: Sequence[float] | None = None,
+    horizons: Sequence[float | None] = DEFAULT_HORIZONS,
+) -> Prepared:
+    """Labels and features of a cohort.
+
+    Raises:
+        NotEnoughDataError: the cohort has no courses, no events or no ASTCT label.
+    """
+    from features.matrix import DEFAULT_LANDMARKS, compute_features, index_doses
+    from features.registry import FEATURES, feature_set_digest, predictors
+
+    if len(cohort.courses) == 0:
+        raise NotEnoughDataError("the cohort has no courses; give at least one course with its events")
+    if len(cohort.events) == 0:
+        raise NotEnoughDataError(
+            "the cohort has no usable events; `crsrisk check` says what was rejected and why"
+        )
+    marks = tuple(landmarks or DEFAULT_LANDMARKS)
+    return Prepared(
+        cohort=cohort,
+        labels=landmark_table(cohort, marks, horizons, doses=index_doses(cohort)),
+        table=compute_features(cohort, marks),
+        names=tuple(f.name for f in predictors()),
+        monotone={f.name: f.monotone for f in FEATURES if f.monotone},
+        log_scale={f.name: f.log_scale for f in FEATURES},
+        feature_digest=feature_set_digest(),
+    )
+
+
+def crossvalidate(
+    cohort: Cohort | Prepared,
+    landmarks: Sequence[float] | None = None,
+    *,
+    horizons: Sequence[float | None] = DEFAULT_HORIZONS,
+    folds: str | Path | pd.DataFrame | None = None,
+    n_folds: int = DEFAULT_FOLDS,
+    repeats: int = 1,
+    families: Sequence[str] | None = None,
+    baselines: bool = True,
+    trials: int = 0,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Out-of-fold risks for every labelled row, split by patient, with the baselines on the same folds.
+
+    Args:
+        cohort: a cohort, or one prepared already (landmarks and horizons are then its own).
+        landmarks: hours after the dose; None: 0, 12, 24, 48, 72.
+        horizons: hours after the landmark, None for the rest of the window.
+        folds: a CSV or table course_id, repeat, fold; None: patients are dealt by severity and family.
+        n_folds: folds per repeat, where `folds` is None.
+        repeats: repeats with new folds, where `folds` is None.
+        families: whose models; None: all that the cohort has.
+        baselines: also the models to beat.
+        trials: Optuna candidates inside every training fold.
+        seed: of folds, fits and bootstrap.
+        resamples: bootstrap resamples for the intervals.
+        progress: told about every step.
+
+    Raises:
+        NotEnoughDataError: no labelled rows, or fewer patients than folds.
+        CohortError: the folds table is unusable or splits a patient.
+    """
+    prepared = cohort if isinstance(cohort, Prepared) else prepare(cohort, landmarks, horizons)
+    rows = prepared.rows()
+    wanted = _families(rows, families)
+    dealt = _dealt(prepared, rows, folds, n_folds=n_folds, repeats=repeats, seed=seed)
+    scored = SCORES if baselines else ()
+    compared = tuple(s for s in scored if measured_share(rows, UNIVARIABLE[s]) >= MEASURED_SHARE)
+    pairs = (
+        dealt[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy(dtype=np.int64)
+    )
+    steps = [(int(repeat), int(fold), family) for repeat, fold in pairs for family in wanted]
+    parts, strategies, uncertain = [], [], []
+    for done, (repeat, fold, family) in enumerate(steps):
+        mine = dealt[dealt["repeat"] == repeat].set_index("course_id")["fold"]
+        held = (rows.rows["course_id"].map(mine) == fold).to_numpy()
+        outcome = _Fold(prepared, rows.take(~held), family, trials, seed + 7919 * repeat + 31 * fold)
+        test = rows.take(held & (rows.rows["family"] == family).to_numpy())
+        for name, risk in outcome.risks(test, compared, baselines=baselines).items():
+            parts.append(_part(test, name, repeat, fold, risk))
+        unsure = _uncertain(prepared, mine, fold, family)
+        if len(unsure):
+            uncertain.append(_part(unsure, OURS, repeat, fold, outcome.ours(unsure)))
+        strategies.append((family, repeat, fold, outcome.strategy, outcome.events))
+        if progress is not None:
+            progress(f"{family}, repeat {repeat}, fold {fold}", done + 1, len(steps))
+    detail = pd.concat(parts, ignore_index=True)
+    table = evaluate(detail, resamples=resamples, seed=seed)
+    used = pd.DataFrame(strategies, columns=["family", "repeat", "fold", "strategy", "events"])
+    return CrossValidation(
+        predictions=detail[list(CONTRACT_COLUMNS)],
+        detail=detail,
+        table=table,
+        sensitivity=_sensitivity(detail, uncertain, resamples, seed),
+        attrition=prepared.labels.attrition,
+        strategies=used,
+        notes=_notes(prepared, rows, wanted, used, table, compared),
+    )
+
+
+class _Fold:
+    """One family's fit on the training rows of one fold."""
+
+    def __init__(self, prepared: Prepared, train: Design, family: str, trials: int, seed: int) -> None:
+        self._prepared, self._seed = prepared, seed
+        self._given = prepared.given(train)
+        self._mine = train.take((train.rows["family"] == family).to_numpy())
+        self.events = self._mine.severe_patients()
+        self._model: RiskModel | None = None
+        if len(self._mine):
+            self._model = fit_family(self._given, family, trials=trials, seed=seed, refits=0)
+        self.strategy = self._model.strategy if self._model else "offset"
+        source = self._mine if len(self._mine) else train
+        self._spec = offset_spec(self._given, family, source)
+
+    @property
+    def _extra(self) -> Mapping[str, Therapy]:
+        return self._prepared.cohort.therapies
+
+    def ours(self, test: Design) -> Array:
+        """Our model's risks of held-out rows; the base rate when the training fold lacks the family."""
+        offset = offset_of(self._spec, test, self._extra)
+        if self._model is None:
+            return sigmoid(offset)
+        c = self._model.calibration
+        return sigmoid(c.intercept + c.slope * self._model.margins(test.matrix, offset))
+
+    def risks(self, test: Design, scores: Sequence[str], *, baselines: bool) -> dict[str, Array]:
+        """Risks of held-out rows by model."""
+        found = {OURS: self.ours(test)}
+        if not baselines or len(test) == 0:
+            return found if len(test) else {}
+        split = Split(
+            train=self._mine,
+            test=test,
+            train_offset=offset_of(self._spec, self._mine, self._extra),
+            test_offset=offset_of(self._spec, test, self._extra),
+        )
+        found["logistic"] = logistic(split, self._prepared.log_scale, self._seed)
+        found |= {name: univariable(split, UNIVARIABLE[name]) for name in (*scores, "last_grade")}
+        found["prior"] = prior(split)
+        return found
+
+
+def _families(rows: Design, families: Sequence[str] | None) -> list[str]:
+    there = sorted(rows.rows["family"].unique().tolist())
+    if not there:
+        raise NotEnoughDataError(
+            "no labelled rows: no course is at risk at a landmark with a known label; the attrition table of "
+            "`crsrisk check` and the landmarks chosen say where they were lost"
+        )
+    absent = sorted(set(families or ()) - set(there))
+    if absent:
+        raise NotEnoughDataError(f"family {absent} is not in the cohort; it has {there}")
+    return [f for f in there if families is None or f in families]
+
+
+def _dealt(
+    prepared: Prepared,
+    rows: Design,
+    folds: str | Path | pd.DataFrame | None,
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
+) -> pd.DataFrame:
+    """course_id, repeat, fold of every course with labelled rows."""
+    courses = prepared.cohort.courses[["course_id", "patient_id"]]
+    if isinstance(folds, pd.DataFrame):
+        return checked_folds(folds, courses)
+    if folds is not None:
+        return read_folds(folds, courses)
+    by_course = rows.rows.groupby("course_id").agg(
+        patient_id=("patient_id", "first"), family=("family", "first"), severe=("severe", "max")
+    )
+    unsure = prepared.labels.uncertain.drop_duplicates("course_id").set_index("course_id")
+    unsure = unsure[~unsure.index.isin(by_course.index)][["patient_id", "family"]].assign(severe=0)
+    whole = pd.concat([by_course, unsure]).reset_index()
+    return course_folds(whole, n_folds=n_folds, repeats=repeats, seed=seed)
+
+
+def _uncertain(prepared: Prepared, folds: pd.Series, fold: int, family: str) -> Design:
+    """Held-out rows whose severity is uncertain, as severe."""
+    unsure = prepared.labels.uncertain
+    mine = unsure[(unsure["course_id"].map(folds) == fold) & (unsure["family"] == family)]
+    return design(mine, prepared.table, prepared.names)
+
+
+def _part(test: Design, model: str, repeat: int, fold: int, risk: Array) -> pd.DataFrame:
+    columns = [
+        "course_id",
+        "patient_id",
+        "therapy",
+        "family",
+        "dose",
+        "landmark_hours",
+        "horizon_hours",
+        "rest_of_window",
+        "severe",
+        "weight",
+    ]
+    return test.rows[columns].assign(model=model, repeat=repeat, fold=fold, risk=risk)
+
+
+def _sensitivity(
+    detail: pd.DataFrame, uncertain: list[pd.DataFrame], resamples: int, seed: int
+) -> pd.DataFrame:
+    if not uncertain:
+        return evaluate(detail.iloc[:0], resamples=0)
+    ours = detail[detail["model"] == OURS]
+    return evaluate(pd.concat([ours, *uncertain], ignore_index=True), resamples=resamples, seed=seed)
+
+
+def _notes(
+    prepared: Prepared,
+    rows: Design,
+    families: Sequence[str],
+    used: pd.DataFrame,
+    table: pd.DataFrame,
+    scores: Sequence[str],
+) -> list[str]:
+    notes = list(prepared.labels.notes)
+    for family in families:
+        mine = rows.take((rows.rows["family"] == family).to_numpy())
+        events = mine.severe_patients()
+        counts = used[used["family"] == family]["strategy"].value_counts()
+        strategy: Strategy = next(s for s in get_args(Strategy) if s == counts.index[0])
+        others = () if strategy != "shared" else lenders(rows, family)
+        notes.append(strategy_note(family, strategy, events, others))
+        if len(counts) > 1:
+            told = ", ".join(f"{name} in {n}" for name, n in counts.items())
+            notes.append(
+                f"{family}: the number of events differs between training folds; strategy {told} of {counts.sum()}."
+            )
+        for score in scores:
+            missing = 1 - measured_share(mine, UNIVARIABLE[score])
+            if missing > 0.2:
+                notes.append(
+                    f"{family}: {score} was missing in {missing:.0%} of the rows; the median stood in."
+                )
+        notes += comparison_notes(table, family, strategy)
+    return notes
