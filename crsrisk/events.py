@@ -22,7 +22,7 @@ from crsrisk.values import (
 
 @dataclass(frozen=True)
 class ReportedEvents:
-    """Events as they came; arrays of shape (n,). Codes point into the lists of distinct texts."""
+    """Events as they came; arrays of shape (n,). Codes point into the sorted lists of distinct texts."""
 
     course: NDArray[np.int64]  # row of the course in the sorted courses
     hours: NDArray[np.float64]
@@ -33,7 +33,7 @@ class ReportedEvents:
     units: list[str]
     numbers: Numbers
     comparators: NDArray[np.int8]  # of the comparator column: 0 none, 1 '<', 2 '>', -1 anything else
-    source: NDArray[np.int64]  # code of source_id; only equality counts
+    source: NDArray[np.int64]  # code of source_id
     row: NDArray[np.int64]
 
 
@@ -102,7 +102,6 @@ def _in_order(
     available: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Usable events by course, hours, variable, available_hours, value; which repeat an earlier one."""
-    rank = np.argsort(np.argsort(np.array(events.variables, dtype=object), kind="stable"), kind="stable")
     chosen = np.flatnonzero(usable)
     keys: list[NDArray[Any]] = [
         events.row[chosen],
@@ -111,7 +110,7 @@ def _in_order(
         comparators[chosen],
         values[chosen],
         available[chosen],
-        rank[events.variable[chosen]] if chosen.size else chosen,
+        events.variable[chosen],
         events.hours[chosen],
         events.course[chosen],
     ]

@@ -165,9 +165,12 @@ def _check_reach(table: RawTable, column: str, hours: NDArray[np.float64], probl
 
 
 def _coded(texts: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes of the distinct texts of a column, and these texts in the order of their first row."""
+    """Codes of the distinct texts of a column, and these texts, sorted."""
     encoded = texts.dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+    order = pc.array_sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order).to_pylist()
 
 
 def _account(table: RawTable, reported: ReportedEvents, decided: SortedEvents, ledger: Ledger) -> None:

@@ -361,7 +361,7 @@ def _sorted_out(read: _Observations, as_of_hours: NDArray[np.float64] | None) ->
 
 
 def _coded(texts: list[str]) -> tuple[NDArray[np.int64], list[str]]:
-    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    codes = {text: code for code, text in enumerate(sorted(set(texts)))}
     return np.array([codes[text] for text in texts], dtype=np.int64), list(codes)
 
 
