@@ -6,6 +6,7 @@ Each page is a pure function of a course, a time and a scorer's answer; what is 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -21,12 +23,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from crsrisk.labels import labels as crsrisk_labels
 from serving.patient_page import drawn_trend, factor_bars, patient_context
-from serving.patients import PatientCourse, PatientSource, Score
+from serving.patients import CohortPatients, PatientCourse, PatientSource, Score
 from serving.patients_page import list_context
+from serving.problems import where_it_failed
 from serving.site import LANGUAGES, Site
 from serving.timeline_view import TrendPoint, trend
 from serving.views import Assessment, assess, factors, guarded
 from serving.wording import Labels, Language, Wording
+
+__all__ = ["CohortPatients", "pages_router"]
 
 LOG = logging.getLogger("crsrisk.serving")
 FOLDER = Path(__file__).parent
@@ -55,6 +60,7 @@ def pages_router(
     stale_minutes: int = 15,
     labels: Labels = crsrisk_labels,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    warm: bool = False,
 ) -> APIRouter:
     """Routes of the pages, to be mounted beside the REST routes.
 
@@ -68,6 +74,7 @@ def pages_router(
         stale_minutes: after which an open page says that it is old.
         labels: label table of a language.
         clock: the present, for the time at which a page was made.
+        warm: score the patients and start the charts now, in the background, so that the first page is quick.
 
     Raises:
         ValueError: a threshold outside 0 to 1, or an origin that is none.
@@ -84,6 +91,8 @@ def pages_router(
         clock=clock,
     )
     headers = _headers(frame_ancestors)
+    if warm:
+        Thread(target=pages.warm, name="pages-warm", daemon=True).start()
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
@@ -182,6 +191,21 @@ class _Pages:
             return trend(course, as_of_hours, score)
 
         self.assessed, self.trended = assessed, trended
+
+    def warm(self) -> None:
+        """Make what the first list needs; a failure here shows again, and is answered, in the page."""
+        from serving.charts import frequency_svg
+
+        try:
+            frequency_svg(0, 0, title="")
+            for course_id in self.patients.course_ids():
+                course = self.patients.course(course_id)
+                if course is not None:
+                    self.assessed(course, course.now_hours)
+        except (
+            Exception
+        ) as error:  # a thread's own report would quote the message, and with it a patient's data
+            LOG.error(json.dumps({"event": "pages_not_warmed", "where": where_it_failed(error)}))
 
     def site(self, request: Request) -> Site:
         """Addresses under the path at which the service is mounted."""

@@ -9,7 +9,7 @@ from typing import Any
 from serving.patients import GradeChange, PatientCourse, PatientEvent, Score
 
 HEADLINE_HOURS = 72.0  # the horizon shown first; the rest of the window where that is shorter
-MOST_POINTS = 32  # of a trend
+MOST_POINTS = 24  # of a trend
 STEPS = (6.0, 12.0, 24.0)  # hours between its points, the smallest that fits
 
 PRESSORS = (
