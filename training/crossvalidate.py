@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,12 @@ class CrossValidation:
     def to_text(self) -> str:
         """The table of all models with intervals, and the notes."""
         return render(self.table, self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Table, attrition, strategies and notes for JSON; undefined numbers are null."""
+        tables = {"table": self.table, "attrition": self.attrition, "strategies": self.strategies}
+        rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        return rows | {"notes": self.notes}
 
 
 def prepare(
