@@ -7,8 +7,8 @@ gets the same numbers on every one of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from math import fsum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,12 +110,13 @@ class Estimator:
         """Model and registered version per family."""
         return self._models
 
-    def estimate(self, cohort: Cohort, at: pd.DataFrame) -> list[RowEstimate]:
+    def estimate(self, cohort: Cohort, at: pd.DataFrame, *, with_quality: bool = True) -> list[RowEstimate]:
         """One estimate per row of `at`.
 
         Args:
             cohort: the courses.
             at: course_id, as_of_hours (from the course's index time, 0 or above).
+            with_quality: also name what is missing and stale.
 
         Raises:
             ModelError: an explanation does not add up to its risk.
@@ -127,7 +128,10 @@ class Estimator:
         rows = _Rows(table, [known[key] for key in keys], grades, died(cohort, at), ended)
         reasons = [self._reason(rows, i) for i in range(len(keys))]
         predicted = self._predict(rows, reasons, cohort.therapies)
-        return [self._row(rows, i, reasons[i], predicted.get(i)) for i in range(len(keys))]
+        answered = [self._row(rows, i, reasons[i], predicted.get(i)) for i in range(len(keys))]
+        if not with_quality:
+            return answered
+        return [self._with_quality(rows, i, row) for i, row in enumerate(answered)]
 
     def _reason(self, rows: _Rows, i: int) -> str | None:  # noqa: PLR0911  # one return per reason
         """Why row i gets no estimate; None when it gets one."""
@@ -175,8 +179,6 @@ class Estimator:
             risks, explained = predicted.risks(), predicted.explained()
             if not risks:
                 reason = "OUTSIDE_WINDOW: the window in which CRS counts has ended for this dose"
-        wanted = self._wanted.get(used.family or "", EXPECTED)
-        missing, stale = missing_and_stale(rows.table, i, rows.as_of[i], wanted)
         return RowEstimate(
             course_id=rows.course_ids[i],
             therapy=used,
@@ -190,9 +192,12 @@ class Estimator:
             notes=_notes(used, model),
             risks=risks,
             explained=explained,
-            missing=missing,
-            stale=stale,
         )
+
+    def _with_quality(self, rows: _Rows, i: int, row: RowEstimate) -> RowEstimate:
+        wanted = self._wanted.get(row.therapy.family or "", EXPECTED)
+        missing, stale = missing_and_stale(rows.table, i, rows.as_of[i], wanted)
+        return replace(row, missing=missing, stale=stale)
 
 
 class _Rows:
@@ -228,7 +233,12 @@ class _Predicted:
 
     @cached_property
     def _entries(self) -> NDArray[np.int64]:
-        return self.predictions.of_row(self.row)
+        sorted_rows = self.predictions.row
+        first, last = (
+            np.searchsorted(sorted_rows, self.row),
+            np.searchsorted(sorted_rows, self.row, side="right"),
+        )
+        return np.arange(first, last)
 
     def risks(self) -> tuple[RiskAt, ...]:
         """Risk per horizon, shortest first; checked against their log odds."""
@@ -266,9 +276,14 @@ class _Predicted:
             return Share(name, horizon, np.nan, log_odds)
         if name == "landmark_hours":
             return Share(name, float(self.table.rows["landmark_hours"].iloc[self.row]), np.nan, log_odds)
-        column = self.table.names.index(name)
+        column = _position(self.table.names)[name]
         hours = np.nan if self.table.times is None else float(self.table.times[self.row, column])
         return Share(name, float(self.table.values[self.row, column]), hours, log_odds)
+
+
+@cache
+def _position(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: j for j, name in enumerate(names)}
 
 
 def check(explained: Explained, risk: float) -> None:

@@ -104,7 +104,9 @@ class Scorer:
             if landmark < end
         ]
         at = _at([course_id for course_id, _ in pairs], [hours for _, hours in pairs])
-        rows = [line for row in self._estimator.estimate(cohort, at) for line in _lines(row)]
+        rows = [
+            line for row in self._estimator.estimate(cohort, at, with_quality=False) for line in _lines(row)
+        ]
         return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
@@ -119,7 +121,7 @@ def _answer(row: RowEstimate, as_of: datetime, index_time: datetime) -> dict[str
         "prediction_id": str(uuid.uuid4()),
         "as_of": as_of.isoformat(),
         "dose": row.dose,
-        "landmark_hours": row.landmark_hours,
+        "landmark_hours": round(row.landmark_hours, 6),
         "contract": CONTRACT,
         "therapy": row.therapy.key,
         "family": row.therapy.family,
@@ -162,7 +164,7 @@ def _lines(row: RowEstimate) -> list[dict[str, Any]]:
     shared = {
         "course_id": row.course_id,
         "dose": row.dose,
-        "landmark_hours": row.landmark_hours,
+        "landmark_hours": round(row.landmark_hours, 6),
         "abstained": row.reason is not None,
         "reason": row.reason,
         "therapy": row.therapy.key,
