@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from training.pipeline import TrainedFamily
+
 EXPERIMENT = "crsrisk"
 PREFIX = "crsrisk-"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -98,6 +100,18 @@ class FamilyRun:
         if self.model.family is None:
             raise ModelError("a model without a family can't be registered; name its family")
         return self.model.family
+
+    @classmethod
+    def of(cls, trained: TrainedFamily) -> FamilyRun:
+        """What the pipeline trained, with everything that a run records of it."""
+        return cls(
+            model=trained.model,
+            metrics={name: Metric(*interval) for name, interval in trained.metrics().items()},
+            params=trained.params,
+            tables=trained.tables(),
+            figures=trained.figures(),
+            notes=trained.notes,
+        )
 
 
 @dataclass(frozen=True)
