@@ -31,6 +31,7 @@ UNIVARIABLE: Mapping[str, str] = {
     "last_grade": "grade_last_so_far",
 }
 SCORES = ("easix", "s_easix", "m_easix", "hscore", "ice")
+LAST_GRADE = "last_grade"
 MEASURED_SHARE = 0.05  # a score that fewer rows have is not compared
 CELL_EVENTS = 50  # below this a linear model of a single landmark and horizon did worse than one over all
 _REST = -1.0

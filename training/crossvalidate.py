@@ -16,6 +16,7 @@ from crsrisk.cohort import Cohort
 from crsrisk.errors import NotEnoughDataError
 from crsrisk.therapies import Therapy
 from training.baselines import (
+    LAST_GRADE,
     MEASURED_SHARE,
     SCORES,
     UNIVARIABLE,
@@ -32,8 +33,9 @@ from training.horizons import DEFAULT_HORIZONS
 from training.landmarks import LandmarkTable, landmark_table
 from training.model import RiskModel, Strategy
 from training.offset import sigmoid
+from training.single_thread import single_thread
 from training.split import checked_folds, course_folds, read_folds
-from training.table import comparison_notes, render
+from training.table import TITLES, comparison_notes, render
 
 if TYPE_CHECKING:
     from features.matrix import FeatureTable
@@ -100,6 +102,17 @@ class CrossValidation:
     def to_text(self) -> str:
         """The table of all models with intervals, and the notes."""
         return render(self.table, self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Metrics, attrition and notes as plain JSON types; undefined numbers are null."""
+        return {
+            "rows": len(self.predictions),
+            "metrics": _records(self.table),
+            "sensitivity_uncertain_grades": _records(self.sensitivity),
+            "attrition": _records(self.attrition),
+            "strategies": _records(self.strategies),
+            "notes": self.notes,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Table, attrition, strategies and notes for JSON; undefined numbers are null."""
@@ -178,8 +191,9 @@ def crossvalidate(
     rows = prepared.rows()
     wanted = _families(rows, families)
     dealt = _dealt(prepared, rows, folds, n_folds=n_folds, repeats=repeats, seed=seed)
-    scored = SCORES if baselines else ()
+    scored = (*SCORES, LAST_GRADE) if baselines else ()
     compared = tuple(s for s in scored if measured_share(rows, UNIVARIABLE[s]) >= MEASURED_SHARE)
+    absent = tuple(s for s in scored if s not in compared)
     pairs = (
         dealt[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy(dtype=np.int64)
     )
@@ -188,13 +202,14 @@ def crossvalidate(
     for done, (repeat, fold, family) in enumerate(steps):
         mine = dealt[dealt["repeat"] == repeat].set_index("course_id")["fold"]
         held = (rows.rows["course_id"].map(mine) == fold).to_numpy()
-        outcome = _Fold(prepared, rows.take(~held), family, trials, seed + 7919 * repeat + 31 * fold)
         test = rows.take(held & (rows.rows["family"] == family).to_numpy())
-        for name, risk in outcome.risks(test, compared, baselines=baselines).items():
-            parts.append(_part(test, name, repeat, fold, risk))
         unsure = _uncertain(prepared, mine, fold, family)
-        if len(unsure):
-            uncertain.append(_part(unsure, OURS, repeat, fold, outcome.ours(unsure)))
+        with single_thread():
+            outcome = _Fold(prepared, rows.take(~held), family, trials, seed + 7919 * repeat + 31 * fold)
+            for name, risk in outcome.risks(test, compared, baselines=baselines).items():
+                parts.append(_part(test, name, repeat, fold, risk))
+            if len(unsure):
+                uncertain.append(_part(unsure, OURS, repeat, fold, outcome.ours(unsure)))
         strategies.append((family, repeat, fold, outcome.strategy, outcome.events))
         if progress is not None:
             progress(f"{family}, repeat {repeat}, fold {fold}", done + 1, len(steps))
@@ -208,7 +223,7 @@ def crossvalidate(
         sensitivity=_sensitivity(detail, uncertain, resamples, seed),
         attrition=prepared.labels.attrition,
         strategies=used,
-        notes=_notes(prepared, rows, wanted, used, table, compared),
+        notes=_notes(prepared, rows, wanted, used, table, absent),
     )
 
 
@@ -251,7 +266,7 @@ class _Fold:
             test_offset=offset_of(self._spec, test, self._extra),
         )
         found["logistic"] = logistic(split, self._prepared.log_scale, self._seed)
-        found |= {name: univariable(split, UNIVARIABLE[name]) for name in (*scores, "last_grade")}
+        found |= {name: univariable(split, UNIVARIABLE[name]) for name in scores}
         found["prior"] = prior(split)
         return found
 
@@ -331,9 +346,15 @@ def _notes(
     families: Sequence[str],
     used: pd.DataFrame,
     table: pd.DataFrame,
-    scores: Sequence[str],
+    absent: Sequence[str],
 ) -> list[str]:
     notes = list(prepared.labels.notes)
+    if absent:
+        named = ", ".join(TITLES[s] for s in absent)
+        notes.append(
+            f"Not compared, since fewer than {MEASURED_SHARE:.0%} of the rows have the inputs: {named}."
+        )
+    scores = [m for m in table["model"].unique().tolist() if m in SCORES]
     for family in families:
         mine = rows.take((rows.rows["family"] == family).to_numpy())
         events = mine.severe_patients()
@@ -354,3 +375,11 @@ def _notes(
                 )
         notes += comparison_notes(table, family, strategy)
     return notes
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table with None for nan."""
+    cells = table.astype(object)
+    return [
+        {str(k): v for k, v in row.items()} for row in cells.where(cells.notna(), None).to_dict("records")
+    ]

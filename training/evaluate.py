@@ -253,17 +253,18 @@ def evaluate(
     ]
     groups: list[tuple[Mapping[str, Any], pd.DataFrame]] = []
     for (model, family), part in merged.groupby(["model", "family"], sort=True):
-        groups.append(({"model": model, "family": family, "landmark_hours": np.nan, "horizon": "all"}, part))
-        for horizon, rows in part.groupby("horizon", sort=True):
-            groups.append(
-                ({"model": model, "family": family, "landmark_hours": np.nan, "horizon": horizon}, rows)
-            )
-        for (landmark, horizon), cell in part.groupby(["landmark_hours", "horizon"], sort=True):
-            groups.append(
-                ({"model": model, "family": family, "landmark_hours": landmark, "horizon": horizon}, cell)
-            )
+        names: dict[str, Any] = {"model": model, "family": family, "landmark_hours": np.nan, "horizon": "all"}
+        groups.append((names, part))
+        groups += [
+            ({**names, "horizon": horizon}, rows) for horizon, rows in part.groupby("horizon", sort=True)
+        ]
+        for landmark, at in part.groupby("landmark_hours", sort=True):
+            names = {**names, "landmark_hours": landmark}
+            groups += [
+                ({**names, "horizon": horizon}, cell) for horizon, cell in at.groupby("horizon", sort=True)
+            ]
     lines = []
-    for k, (names, rows) in enumerate(groups):
+    for k, (place, rows) in enumerate(groups):
         found = metrics(
             rows["risk"].to_numpy(dtype=np.float64),
             rows["severe"].to_numpy(dtype=np.float64),
@@ -275,7 +276,7 @@ def evaluate(
         for m in found.values():
             lines.append(
                 {
-                    **names,
+                    **place,
                     "metric": m.name,
                     "value": m.value,
                     "low": m.low,

@@ -121,7 +121,8 @@ def checked_folds(table: pd.DataFrame, courses: pd.DataFrame, name: str = "folds
         if part["fold"].min() == part["fold"].max():
             problems.append(f"{name}: repeat {repeat}: one fold only; give two or more")
     patient = folds.merge(courses[["course_id", "patient_id"]], on="course_id")
-    split = (patient.groupby(["repeat", "patient_id"])["fold"].nunique() > 1).sum()
+    pairs = patient[["repeat", "patient_id", "fold"]].drop_duplicates()
+    split = int(pairs.duplicated(["repeat", "patient_id"]).sum())
     if split:
         problems.append(
             f"{name}: {split} patients are split between folds; put all courses of a patient into one fold, "

@@ -1,0 +1,213 @@
+"""Figures of a training run: reliability, ROC, precision-recall and SHAP; curve data first, drawings late.
+
+The data functions need numpy alone. matplotlib and shap are imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.evaluate import fit_logistic
+from training.model import RiskModel
+from training.offset import logit, sigmoid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from training.pipeline import TrainedFamily
+
+Array = NDArray[np.float64]
+BINS = 10
+_EDGE = 1e-9
+_KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the log odds for the smooth curve (Harrell)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Points of a curve, x and y of shape (n,)."""
+
+    x: Array
+    y: Array
+
+
+def reliability(risk: Array, severe: Array, weight: Array, bins: int = BINS) -> pd.DataFrame:
+    """Mean risk and observed share per group of equal size: predicted, observed, low, high (95 % Wilson), rows.
+
+    Groups that would split equal risks are merged.
+    """
+    edges = np.unique(np.quantile(risk, np.linspace(0, 1, bins + 1)))
+    group = np.clip(np.searchsorted(edges, risk, side="left") - 1, 0, None)
+    lines = []
+    for k in np.unique(group):
+        at = group == k
+        total = weight[at].sum()
+        share = float((weight[at] * severe[at]).sum() / total)
+        low, high = _wilson(share, float(total))
+        mean = float((weight[at] * risk[at]).sum() / total)
+        lines.append((mean, share, low, high, int(at.sum())))
+    return pd.DataFrame(lines, columns=["predicted", "observed", "low", "high", "rows"])
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    z = 1.959963984540054
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def smooth_calibration(risk: Array, severe: Array, weight: Array, points: int = 50) -> Curve:
+    """Observed against predicted risk from a logistic regression on a restricted cubic spline of the log odds."""
+    margin = logit(np.clip(risk, _EDGE, 1 - _EDGE))
+    knots = np.unique(np.quantile(margin, _KNOTS))
+    low, high = np.quantile(margin, [0.01, 0.99])
+    grid = np.linspace(low, high, points)
+    if len(knots) < 3:
+        basis, at = (
+            np.column_stack([np.ones_like(margin), margin]),
+            np.column_stack([np.ones_like(grid), grid]),
+        )
+    else:
+        basis, at = _spline(margin, knots), _spline(grid, knots)
+    beta = fit_logistic(basis, severe, weight, ridge=1e-3)
+    return Curve(sigmoid(grid), sigmoid(at @ beta))
+
+
+def _spline(x: Array, knots: Array) -> Array:
+    """One, x and the restricted cubic spline terms of x."""
+    last, before = knots[-1], knots[-2]
+    scale = (last - knots[0]) ** 2
+
+    def cube(t: float) -> Array:
+        return np.maximum(x - t, 0.0) ** 3
+
+    terms = [
+        (cube(k) - cube(before) * (last - k) / (last - before) + cube(last) * (before - k) / (last - before))
+        / scale
+        for k in knots[:-2]
+    ]
+    return np.column_stack([np.ones_like(x), x, *terms])
+
+
+def roc_points(risk: Array, severe: Array, weight: Array) -> Curve:
+    """False positive share (x) against true positive share (y), from the strictest threshold on."""
+    order = np.argsort(-risk, kind="stable")
+    last = np.append(risk[order][1:] != risk[order][:-1], True)
+    true = np.cumsum((weight * severe)[order])[last]
+    false = np.cumsum((weight * (1 - severe))[order])[last]
+    return Curve(np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1]))
+
+
+def precision_recall_points(risk: Array, severe: Array, weight: Array) -> Curve:
+    """Recall (x) against precision (y), from the strictest threshold on."""
+    order = np.argsort(-risk, kind="stable")
+    last = np.append(risk[order][1:] != risk[order][:-1], True)
+    true = np.cumsum((weight * severe)[order])[last]
+    flagged = np.cumsum(weight[order])[last]
+    return Curve(true / true[-1], true / flagged)
+
+
+def shap_values(model: RiskModel, design: Array) -> Array:
+    """SHAP values of the trees (log odds before calibration) by the `shap` package, shape (n, n_features + 2)."""
+    import shap
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightGBM binary classifier with TreeExplainer")
+        explained: Array = np.asarray(shap.TreeExplainer(model.booster).shap_values(design))
+    return explained
+
+
+def beeswarm(model: RiskModel, design: Array, *, shown: int = 15, seed: int = 0) -> Figure:
+    """SHAP values of the most important features, a dot per row, coloured by the feature's value."""
+    import matplotlib as mpl
+    import shap
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    explanation = shap.Explanation(
+        values=shap_values(model, design), data=design, feature_names=list(model.names)
+    )
+    figure = plt.figure(figsize=(9, 6))
+    shap.plots.beeswarm(
+        explanation,
+        max_display=shown,
+        show=False,
+        plot_size=None,
+        ax=figure.add_subplot(),
+        rng=np.random.default_rng(seed),
+    )
+    figure.axes[0].set_xlabel("SHAP value (log odds before calibration)")
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
+def family_figures(trained: TrainedFamily, *, most_rows: int = 2000) -> dict[str, Figure]:
+    """The figures of one family: calibration, roc, precision_recall and, with trees, shap_beeswarm.
+
+    The first three show out-of-fold risks of the rest of the window at all landmarks; they are left out
+    where the rows have one class only.
+    """
+    from matplotlib.figure import Figure
+
+    detail = trained.evaluation.detail
+    rest = detail[detail["rest_of_window"].to_numpy()]
+    found: dict[str, Figure] = {}
+    severe = rest["severe"].to_numpy(dtype=np.float64)
+    if 0 < severe.sum() < len(severe):
+        for name, draw in (
+            ("calibration", _draw_calibration),
+            ("roc", _draw_roc),
+            ("precision_recall", _draw_pr),
+        ):
+            figure = Figure(figsize=(6, 5.5), layout="constrained")
+            draw(figure.add_subplot(), rest)
+            found[name] = figure
+    if trained.model.booster is not None:
+        rows = trained.rows
+        rng = np.random.default_rng(trained.model.seed)
+        chosen = rng.choice(len(rows), size=min(most_rows, len(rows)), replace=False)
+        found["shap_beeswarm"] = beeswarm(trained.model, rows.matrix[np.sort(chosen)])
+    return found
+
+
+def _arrays(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
+    columns = (rows[name].to_numpy(dtype=np.float64) for name in ("risk", "severe", "weight"))
+    risk, severe, weight = columns
+    return risk, severe, weight
+
+
+def _draw_calibration(axes: Axes, rest: pd.DataFrame) -> None:
+    risk, severe, weight = _arrays(rest[rest["model"] == "crsrisk"])
+    groups, smooth = reliability(risk, severe, weight), smooth_calibration(risk, severe, weight)
+    top = max(float(groups["high"].max()), float(groups["predicted"].max())) * 1.05
+    axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="perfect")
+    axes.plot(smooth.x, smooth.y, label="smooth")
+    error = np.abs(groups[["low", "high"]].to_numpy().T - groups["observed"].to_numpy())
+    axes.errorbar(groups["predicted"], groups["observed"], yerr=error, fmt="o", label="tenths, 95 % interval")
+    axes.set(xlabel="predicted risk", ylabel="observed share with severe CRS", xlim=(0, top), ylim=(0, top))
+    axes.legend()
+
+
+def _draw_roc(axes: Axes, rest: pd.DataFrame) -> None:
+    for name, rows in rest.groupby("model", sort=True):
+        curve = roc_points(*_arrays(rows))
+        axes.plot(curve.x, curve.y, label=str(name), linewidth=2.5 if name == "crsrisk" else 1)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    axes.set(xlabel="false positive share", ylabel="true positive share")
+    axes.legend()
+
+
+def _draw_pr(axes: Axes, rest: pd.DataFrame) -> None:
+    for name, rows in rest.groupby("model", sort=True):
+        curve = precision_recall_points(*_arrays(rows))
+        axes.plot(curve.x, curve.y, label=str(name), linewidth=2.5 if name == "crsrisk" else 1)
+    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1))
+    axes.legend()

@@ -1,0 +1,175 @@
+"""From a cohort to one model per family, with its out-of-fold evaluation; nothing is logged or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crsrisk.cohort import Cohort
+from crsrisk.errors import NotEnoughDataError
+from training.crossvalidate import DEFAULT_FOLDS, OURS, CrossValidation, Prepared, crossvalidate, prepare
+from training.design import Design
+from training.evaluate import RESAMPLES
+from training.fit import fit_family
+from training.horizons import DEFAULT_HORIZONS
+from training.model import RiskModel
+from training.single_thread import single_thread
+from training.table import render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Progress = Callable[[str, int, int], None]
+REFITS = 15
+
+
+class Interval(NamedTuple):
+    """A metric with its 95 % interval; nan where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFamily:
+    """A fitted model and what its out-of-fold risks are worth.
+
+    evaluation: of this family alone; the models beside ours are those it has to beat. rows: labelled
+    training rows, for figures. params: what a run logs beside the model's own parameters.
+    """
+
+    model: RiskModel
+    evaluation: CrossValidation
+    rows: Design
+    params: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Key of the family."""
+        return str(self.model.family)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know, in plain sentences."""
+        return self.evaluation.notes
+
+    def metrics(self) -> dict[str, Interval]:
+        """Our model's metrics by name: `auroc_pooled`, `auroc_landmark24_horizon72`, ..., undefined ones left out."""
+        return metric_names(self.evaluation.table[self.evaluation.table["model"] == OURS])
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables to log, by file stem."""
+        e = self.evaluation
+        return {
+            "metrics": e.table,
+            "sensitivity_uncertain_grades": e.sensitivity,
+            "attrition": e.attrition,
+            "out_of_fold": e.predictions,
+            "strategies": e.strategies,
+        }
+
+    def figures(self) -> dict[str, Figure]:
+        """Calibration, ROC and precision-recall of the out-of-fold risks, and SHAP beeswarm, by file stem."""
+        from training.figures import family_figures
+
+        return family_figures(self)
+
+    def to_text(self) -> str:
+        """The table of all models with intervals, and the notes."""
+        return render(self.evaluation.table, self.notes)
+
+
+def train(
+    cohort: Cohort | Prepared,
+    family: str | None = None,
+    *,
+    trials: int = 0,
+    seed: int = 0,
+    landmarks: Sequence[float] | None = None,
+    horizons: Sequence[float | None] = DEFAULT_HORIZONS,
+    n_folds: int = DEFAULT_FOLDS,
+    refits: int = REFITS,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> list[TrainedFamily]:
+    """Fit and evaluate one model per family of the cohort.
+
+    The final model learns from all patients; its evaluation comes from models of the same recipe that never
+    saw the patient they are judged on.
+
+    Args:
+        cohort: a cohort, or one prepared already (landmarks and horizons are then its own).
+        family: one family; None: all that the cohort has.
+        trials: Optuna candidates beside the defaults, inside every training fold and for the final model.
+        seed: of folds, fits and bootstrap.
+        landmarks: hours after the dose; None: 0, 12, 24, 48, 72.
+        horizons: hours after the landmark, None for the rest of the window.
+        n_folds: folds of the evaluation; fewer where the cohort has fewer patients.
+        refits: bootstrap refits behind the interval of a risk.
+        resamples: bootstrap resamples behind the interval of a metric.
+        progress: told about every step.
+
+    Raises:
+        NotEnoughDataError: no labelled rows, or not of this family.
+    """
+    prepared = cohort if isinstance(cohort, Prepared) else prepare(cohort, landmarks, horizons)
+    rows = prepared.rows()
+    families = sorted(rows.rows["family"].unique().tolist())
+    if not families or (family is not None and family not in families):
+        asked = f"family {family!r}" if family is not None else "any family"
+        raise NotEnoughDataError(f"no labelled rows of {asked}; the cohort has {families or 'none'}")
+    wanted = families if family is None else [family]
+    trained = []
+    for name in wanted:
+        mine = rows.take((rows.rows["family"] == name).to_numpy())
+        folds = min(n_folds, mine.patients())
+        if folds < 2:
+            raise NotEnoughDataError(f"{name}: {mine.patients()} patient; an evaluation needs two or more")
+        evaluation = crossvalidate(
+            prepared,
+            n_folds=n_folds if len(wanted) > 1 else folds,
+            families=[name],
+            trials=trials,
+            seed=seed,
+            resamples=resamples,
+            progress=progress,
+        )
+        with single_thread():
+            model = fit_family(
+                prepared.given(rows),
+                name,
+                trials=trials,
+                seed=seed,
+                refits=refits,
+                progress=_step(progress, f"{name}, final model"),
+            )
+        params = {"trials": trials, "folds": folds, "seed": seed, "refits": refits, "resamples": resamples}
+        trained.append(TrainedFamily(model, evaluation, mine, params))
+    return trained
+
+
+def metric_names(table: pd.DataFrame) -> dict[str, Interval]:
+    """Metrics of one model by name; pooled over landmarks and horizons, and for each landmark and horizon."""
+    found = {}
+    for row in table.to_dict("records"):
+        if not np.isfinite(row["value"]):
+            continue
+        pooled = not np.isfinite(row["landmark_hours"])
+        if pooled:
+            place = "pooled" if row["horizon"] == "all" else f"pooled_horizon{row['horizon']}"
+        else:
+            place = f"landmark{row['landmark_hours']:g}_horizon{row['horizon']}"
+        found[f"{row['metric']}_{place}"] = Interval(row["value"], row["low"], row["high"])
+    return found
+
+
+def _step(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    told = progress
+    return lambda done, total: told(what, done, total)
