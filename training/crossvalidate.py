@@ -104,17 +104,6 @@ class CrossValidation:
         return render(self.table, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Metrics, attrition and notes as plain JSON types; undefined numbers are null."""
-        return {
-            "rows": len(self.predictions),
-            "metrics": _records(self.table),
-            "sensitivity_uncertain_grades": _records(self.sensitivity),
-            "attrition": _records(self.attrition),
-            "strategies": _records(self.strategies),
-            "notes": self.notes,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
         """Table, attrition, strategies and notes for JSON; undefined numbers are null."""
         tables = {"table": self.table, "attrition": self.attrition, "strategies": self.strategies}
         rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
@@ -375,11 +364,3 @@ def _notes(
                 )
         notes += comparison_notes(table, family, strategy)
     return notes
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table with None for nan."""
-    cells = table.astype(object)
-    return [
-        {str(k): v for k, v in row.items()} for row in cells.where(cells.notna(), None).to_dict("records")
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from crsrisk.cohort import Cohort
@@ -105,4 +106,4 @@ def train_and_register(
 
 def _number(value: float) -> float | None:
     """The number, None where it is not one: JSON has no nan."""
-    return value if value == value else None
+    return None if isnan(value) else value

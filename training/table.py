@@ -84,12 +84,13 @@ def comparison_notes(table: pd.DataFrame, family: str, strategy: str) -> list[st
         & (table["metric"] == "auroc")
     ].set_index("model")
     rows = chosen["value"]
+    cells = {row["model"]: _cell(row) for row in chosen.reset_index().to_dict("records")}
     if "crsrisk" not in rows or np.isnan(rows["crsrisk"]):
         return [f"{family}: discrimination and calibration are undefined, the rows have one class only."]
     if strategy == "offset":
         linear = (
-            f" Penalised logistic regression on the same folds reaches AUROC {_cell(chosen.loc[['logistic']].to_dict('records')[0])}."
-            if "logistic" in rows
+            f" Penalised logistic regression on the same folds reaches AUROC {cells['logistic']}."
+            if "logistic" in cells
             else ""
         )
         return [
