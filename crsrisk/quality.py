@@ -19,6 +19,7 @@ from crsrisk.units import factor
 from crsrisk.values import reason_code
 
 ASTCT = "ASTCT"
+THERAPIES_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class QualityReport:
             return "\n".join(
                 [f"errors: {len(self.errors)}", *(f"  - {sentence}" for sentence in self.errors)]
             )
-        parts = [f"{name}\n{_text_table(table)}" for name, table in self.tables.items() if len(table)]
+        parts = [
+            f"{name}\n{_text_table(_narrow(table))}" for name, table in self.tables.items() if len(table)
+        ]
         if self.notices:
             parts.append("\n".join(["notices", *(f"  - {sentence}" for sentence in self.notices)]))
         return "\n\n".join([*parts, "no errors"])
@@ -173,7 +176,7 @@ def rejected_table(cohort: Cohort) -> pd.DataFrame:
 
 
 def missing_table(cohort: Cohort) -> pd.DataFrame:
-    """Per variable and therapy: the share of courses without any value; a column per therapy."""
+    """Per variable: the share of courses without any value, of all and in a column per therapy."""
     timeline = cohort.timeline()
     therapy = cohort.courses.set_index("course_id")["therapy"]
     there = timeline[["course_id", "variable"]].drop_duplicates()
@@ -181,8 +184,9 @@ def missing_table(cohort: Cohort) -> pd.DataFrame:
     counts = pd.crosstab(there["variable"], there["therapy"])
     sizes = cohort.courses.groupby("therapy").size()
     counts = counts.reindex(columns=sizes.index, fill_value=0)
-    share = 1.0 - counts / sizes
-    return share.rename_axis(columns=None).reset_index()
+    share = (1.0 - counts / sizes).rename_axis(columns=None)
+    share.insert(0, "all", 1.0 - counts.sum(axis=1) / len(cohort.courses))
+    return share.reset_index()
 
 
 def _intervals(events: pd.DataFrame) -> pd.Series:
@@ -207,6 +211,13 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
         {str(name): cell.item() if isinstance(cell, np.generic) else cell for name, cell in row.items()}
         for row in plain.to_dict("records")
     ]
+
+
+def _narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that fits a terminal: the shares by therapy are left to JSON when there are many."""
+    if "all" in table.columns and len(table.columns) > 2 + THERAPIES_SHOWN:
+        return table[["variable", "all"]]
+    return table
 
 
 def _text_table(table: pd.DataFrame) -> str:

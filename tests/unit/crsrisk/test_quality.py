@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from crsrisk.quality import QualityReport, check
+from crsrisk.therapies import therapies
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "cd22_cart"
 DATED = "course_id,patient_id,therapy,index_time,follow_up_hours,age\n"
@@ -69,8 +70,16 @@ def test_a_variable_shows_its_units_conversions_rejections_and_rhythm(messy: Qua
 
 def test_missing_is_a_share_of_courses_by_therapy(messy: QualityReport) -> None:
     table = messy.tables["missing"].set_index("variable")
-    assert table.loc["crp"].to_dict() == {"axi-cel_LBCL3L": 0.5, "cilta-cel_MM4L": 1.0}
-    assert table.loc["age"].to_dict() == {"axi-cel_LBCL3L": 0.5, "cilta-cel_MM4L": 0.0}
+    assert table.loc["crp"].round(4).to_dict() == {
+        "all": 0.6667,
+        "axi-cel_LBCL3L": 0.5,
+        "cilta-cel_MM4L": 1.0,
+    }
+    assert table.loc["age"].round(4).to_dict() == {
+        "all": 0.3333,
+        "axi-cel_LBCL3L": 0.5,
+        "cilta-cel_MM4L": 0.0,
+    }
 
 
 def test_rejections_are_listed_by_reason(messy: QualityReport) -> None:
@@ -156,6 +165,14 @@ def test_the_report_is_plain_json_and_text_without_identifiers(messy: QualityRep
         assert "c2" not in text
     assert '"ok": true' in as_json
     assert "  crp       4     1        mg/L" in messy.to_text()
+
+
+def test_shares_of_many_therapies_are_left_to_json(tmp_path: Path) -> None:
+    keys = list(therapies())[:7]
+    courses = "course_id,patient_id,therapy,age\n" + "".join(f"c{key},p,{key},50\n" for key in keys)
+    told = report(tmp_path, courses)
+    assert list(told.tables["missing"].columns) == ["variable", "all", *sorted(keys)]
+    assert "\nmissing\n  variable  all\n  age       0\n" in told.to_text()
 
 
 @pytest.mark.real
