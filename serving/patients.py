@@ -256,12 +256,11 @@ def _set_times(courses: dict[str, PatientCourse], given: Mapping[str, float]) ->
     free = [course_id for course_id in courses if course_id not in given]
     for onset in (_severe_hours, _uncertain_hours):
         shown = any(_reached(onset(c), c.now_hours) for c in courses.values())
-        chosen = None if shown else next((i for i in free if onset(courses[i]) is not None), None)
+        chosen = None if shown else next((i for i in free if _seen_alive(courses[i], onset)), None)
         if chosen is not None:
-            now = (onset(courses[chosen]) or 0.0) + AFTER_ONSET
+            now = _alive(courses[chosen], (onset(courses[chosen]) or 0.0) + AFTER_ONSET)
             courses[chosen] = replace(courses[chosen], now_hours=now)
             free.remove(chosen)
-
     if not any(_reached(_uncertain_hours(c), c.now_hours) for c in courses.values()):
         calm = next((i for i in reversed(free) if _severe_hours(courses[i]) is None), None)
         if calm is not None:
@@ -271,6 +270,16 @@ def _set_times(courses: dict[str, PatientCourse], given: Mapping[str, float]) ->
 
 def _reached(onset: float | None, now: float) -> bool:
     return onset is not None and onset <= now
+
+
+def _alive(course: PatientCourse, hours: float) -> float:
+    """That time, or an hour before the patient's death."""
+    deaths = [e.known_hours - 1 for e in course.events if e.variable == "death" and e.value > 0]
+    return min([hours, *deaths])
+
+
+def _seen_alive(course: PatientCourse, onset: Callable[[PatientCourse], float | None]) -> bool:
+    return _reached(onset(course), _alive(course, inf))
 
 
 def _severe_hours(course: PatientCourse) -> float | None:
@@ -290,9 +299,8 @@ def _demo_time(course: PatientCourse, position: int) -> float:
     """A time after one of the first three doses, inside its window and before a death or the last record."""
     spread = min(DEMO_HOURS[position % len(DEMO_HOURS)], window_hours(course.therapy) - 1)
     wanted = course.doses[min(position % 3, len(course.doses) - 1)] + spread
-    deaths = [e.known_hours - 1 for e in course.events if e.variable == "death" and e.value > 0]
     last = max((e.known_hours for e in course.events), default=wanted)
-    return max(min([wanted, last, *deaths]), 0.0)
+    return max(_alive(course, min(wanted, last)), 0.0)
 
 
 Score = Callable[[dict[str, Any]], Mapping[str, Any]]

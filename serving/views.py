@@ -104,7 +104,8 @@ def assess(course: PatientCourse, as_of_hours: float, score: Score) -> Assessmen
     """One patient at one time, as a guarded scorer answers."""
     answer = score(course.request(as_of_hours))
     dose, dose_hours = course.dose_at(as_of_hours)
-    severe = course.severe_since(as_of_hours)
+    died = str(answer["reason"] or "").startswith("DIED")
+    severe = None if died else course.severe_since(as_of_hours)
     shown = None if severe else headline(answer)
     state: State = "severe" if severe else "not_assessable" if shown is None else "assessed"
     before = as_of_hours - CHANGE_HOURS

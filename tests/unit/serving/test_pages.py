@@ -262,6 +262,16 @@ def test_a_severe_patient_has_no_number_but_time_and_rule_of_the_grade() -> None
     assert "One vasopressor, with or without vasopressin." in shown
 
 
+def test_a_patient_who_died_is_neither_severe_nor_at_risk() -> None:
+    died = answer(
+        risks=[], explanation=None, abstained=True, reason="DIED: the patient died before this moment"
+    )
+    shown = page(Ward(course(grades=(NO_CRS, GRADE_3)), answers={"c1": died}))
+    assert "The patient died before this moment." in shown
+    assert "Severe already" not in shown
+    assert "protocol" not in shown
+
+
 def test_before_the_severe_grade_the_page_looks_back_to_the_estimate() -> None:
     shown = page(Ward(course(grades=(NO_CRS, GRADE_3))), "/patients/c1?as_of=24")
     assert "You are looking back" in shown

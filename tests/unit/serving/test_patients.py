@@ -106,3 +106,21 @@ def test_a_trend_has_every_dose_a_grid_and_the_time_shown(
     as_of: float, doses: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     assert landmarks_so_far(as_of, doses) == expected
+
+
+def test_a_demo_shows_a_severe_patient_alive(tmp_path: Path) -> None:
+    (tmp_path / "courses.csv").write_text(
+        "course_id,patient_id,therapy\nc1,p1,axi-cel_LBCL3L\n", encoding="utf-8"
+    )
+    died = "c1,130,130,death,1,1\nc1,130,130,death_crs,1,1\n"
+    late = "\n".join(f"{c},{float(h) + 120},{float(k) + 120},{v},{x},{u}" for c, h, k, v, x, u in _rows("c1"))
+    (tmp_path / "events.csv").write_text(f"{EVENTS.splitlines()[0]}\n{late}\n{died}", encoding="utf-8")
+    course = CohortPatients(read_cohort(tmp_path)).course("c1")
+    assert course is not None
+    assert course.severe_since(course.now_hours).hours == 128.0
+    assert course.now_hours == 129.0
+
+
+def _rows(course_id: str) -> list[list[str]]:
+    rows = [line.split(",") for line in EVENTS.splitlines()[1:]]
+    return [row for row in rows if row[0] == course_id and float(row[1]) < 10]
