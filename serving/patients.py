@@ -167,9 +167,10 @@ class CohortPatients:
     Args:
         cohort: the folder, read.
         now_hours: current time by course_id, in hours from the index time. Courses that it leaves out are
-            spread over `DEMO_HOURS` after one of their first three doses, and where that leaves nobody
-            severe, or nobody whose grade is in doubt, the first such course is shown six hours later. A demo
-            where no grade is ever in doubt shows one course after its window, which is not assessable either.
+            spread over `DEMO_HOURS` after one of their first three doses. Where that leaves nobody severe, or
+            nobody whose grade is in doubt, the first such course is shown six hours later; where no grade is
+            ever in doubt and everybody was measured, one course is shown after its window. So a demo has every
+            kind of page.
     """
 
     def __init__(self, cohort: Cohort, now_hours: Mapping[str, float] | None = None) -> None:
@@ -261,11 +262,15 @@ def _set_times(courses: dict[str, PatientCourse], given: Mapping[str, float]) ->
             now = _alive(courses[chosen], (onset(courses[chosen]) or 0.0) + AFTER_ONSET)
             courses[chosen] = replace(courses[chosen], now_hours=now)
             free.remove(chosen)
-    if not any(_reached(_uncertain_hours(c), c.now_hours) for c in courses.values()):
+    if not any(_reached(_uncertain_hours(c), c.now_hours) or _unmeasured(c) for c in courses.values()):
         calm = next((i for i in reversed(free) if _severe_hours(courses[i]) is None), None)
         if calm is not None:
             end = courses[calm].doses[-1] + window_hours(courses[calm].therapy)
             courses[calm] = replace(courses[calm], now_hours=end + AFTER_ONSET)
+
+
+def _unmeasured(course: PatientCourse) -> bool:
+    return all(e.variable == "bsab_dose" for e in course.events)
 
 
 def _reached(onset: float | None, now: float) -> bool:
