@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -115,22 +115,29 @@ def precision_recall_points(risk: Array, severe: Array, weight: Array) -> Curve:
 
 def shap_values(model: RiskModel, design: Array) -> Array:
     """SHAP values of the trees (log odds before calibration) by the `shap` package, shape (n, n_features + 2)."""
-    import shap
-
+    shap = _shap()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightGBM binary classifier with TreeExplainer")
         explained: Array = np.asarray(shap.TreeExplainer(model.booster).shap_values(design))
     return explained
 
 
+def _shap() -> Any:
+    """The shap package; its colour maps announce a change of matplotlib that does not concern us."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        import shap
+    return shap
+
+
 def beeswarm(model: RiskModel, design: Array, *, shown: int = 15, seed: int = 0) -> Figure:
     """SHAP values of the most important features, a dot per row, coloured by the feature's value."""
     import matplotlib as mpl
-    import shap
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    shap = _shap()
     explanation = shap.Explanation(
         values=shap_values(model, design), data=design, feature_names=list(model.names)
     )

@@ -1,0 +1,98 @@
+"""The published base rate as an offset."""
+
+import numpy as np
+import pytest
+
+from crsrisk.priors import prior
+from crsrisk.therapies import therapy
+from training.offset import (
+    PSEUDO_ONSETS,
+    OffsetSpec,
+    base_rate,
+    default_shares,
+    expected_onset,
+    logit,
+    offset_from_json,
+    offset_to_json,
+    onset_shares,
+    sigmoid,
+)
+
+AXI = "axi-cel_LBCL3L"
+
+
+def spec(**shares) -> OffsetSpec:
+    return OffsetSpec(rates={AXI: base_rate(therapy(AXI))}, shares=shares)
+
+
+def offset(given: OffsetSpec, landmark: float, horizon: float, *, key: str = AXI, dose: int = 1) -> float:
+    at = given.offsets([key], np.array([dose]), np.array([landmark]), np.array([horizon]))
+    return float(at[0])
+
+
+def test_the_whole_window_of_cells_has_the_published_rate():
+    assert sigmoid(offset(spec(), 0.0, 336.0)) == pytest.approx(prior(therapy(AXI)).rate, abs=1e-12)
+
+
+def test_the_offset_rises_strictly_with_the_horizon():
+    hours = np.arange(1.0, 337.0)
+    n = len(hours)
+    given = spec(cart=onset_shares("cart", np.ones(30, dtype=int), np.full(30, 40.0)))
+    along = given.offsets([AXI] * n, np.ones(n, dtype=int), np.zeros(n), hours)
+    assert np.isfinite(along).all()
+    assert (np.diff(along) > 0).all()
+
+
+def test_the_rest_of_the_window_falls_as_time_passes_without_severe_crs():
+    rest = [offset(spec(), landmark, 336.0 - landmark) for landmark in (0.0, 72.0, 168.0, 300.0)]
+    assert (np.diff(rest) < 0).all()
+
+
+def test_the_risk_given_none_before_follows_the_formula():
+    shares = onset_shares("cart", np.ones(40, dtype=int), np.full(40, 50.0))
+    rate = prior(therapy(AXI)).rate
+    start, end = np.interp([24.0, 72.0], shares.knots, shares.before[0])
+    expected = rate * (end - start) / (1 - rate * start)
+    assert sigmoid(offset(spec(cart=shares), 24.0, 48.0)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_observed_onsets_are_blended_with_the_curve_as_ten_onsets():
+    plain = default_shares("cart")
+    seen = onset_shares("cart", np.ones(30, dtype=int), np.full(30, 20.0))
+    at = seen.knots.index(24.0)
+    expected = (PSEUDO_ONSETS * plain.before[0][at] + 30) / (PSEUDO_ONSETS + 30)
+    assert seen.before[0][at] == pytest.approx(expected)
+    assert seen.onsets == 30
+    assert plain.onsets == 0
+
+
+def test_doses_of_an_engager_share_the_rate_and_add_up_to_it():
+    key = "glofit_DLBCL"
+    given = OffsetSpec(rates={key: base_rate(therapy(key))}, shares={})
+    n = 4
+    alone = given.offsets([key] * n, np.arange(1, n + 1), np.zeros(n), np.full(n, 168.0))
+    survived = np.prod(1 - sigmoid(alone))
+    assert 1 - survived == pytest.approx(prior(therapy(key)).rate, rel=1e-9)
+
+
+def test_a_later_expected_onset_moves_the_risk_to_later_hours():
+    early, late = default_shares("cart", 24.0), default_shares("cart", 192.0)
+    assert early.before[0][6] > 2 * late.before[0][6]
+
+
+def test_expected_onset_is_the_median_of_what_is_stated():
+    stated = [t for t in (therapy("axi-cel_LBCL3L"), therapy("tisa-cel_ALL")) if t.expected_onset_hours]
+    expected = float(np.median([t.expected_onset_hours for t in stated])) if stated else None
+    assert expected_onset(stated) == expected
+    assert expected_onset([]) is None
+
+
+def test_the_offset_comes_back_from_json():
+    given = spec(cart=onset_shares("cart", np.ones(3, dtype=int), np.array([10.0, 50.0, 90.0])))
+    assert offset_from_json(offset_to_json(given)) == given
+
+
+def test_sigmoid_and_logit_are_inverse_also_far_out():
+    x = np.array([-20.0, -2.0, 0.0, 3.0, 20.0])
+    assert logit(sigmoid(x)) == pytest.approx(x, abs=1e-6)
+    assert sigmoid(np.array([-800.0, 800.0])).tolist() == [0.0, 1.0]
