@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,18 @@ def metrics(
     return {name: _metric(name, *found[name], n, events) for name in METRICS}
 
 
+@lru_cache(maxsize=8)
 def draws(n: int, resamples: int, seed: int) -> Array:
-    """How often each patient is drawn in each resample, shape (resamples, n)."""
+    """How often each patient is drawn in each resample, shape (resamples, n); read only.
+
+    Kept, since every model and metric of one set of patients uses the same resamples.
+    """
     rng = np.random.default_rng(seed)
-    drawn: Array = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
+    patients = rng.integers(0, n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    drawn: Array = (
+        np.bincount(patients.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
+    )
+    drawn.setflags(write=False)
     return drawn
 
 
