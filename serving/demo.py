@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crsrisk.analytes import analytes
 from crsrisk.cohort import read_cohort
 from crsrisk.errors import CrsRiskError
 from crsrisk.quality import check
@@ -21,7 +22,16 @@ WARD_COURSES = 24
 WARD_SEED = 1_000  # added to the seed: nobody on the ward was trained on
 TRIALS = 2
 STEPS = 6
-DOSES = "bsab_dose"
+KNOWN_AT_ADMISSION = ("age", "weight")
+THERAPIES = (  # one of each kind; weighted to products in which severe CRS is not rare, so that trees can be shown
+    "tisa-cel_ALL",
+    "brexu-cel_ALL",
+    "axi-cel_LBCL3L",
+    "brexu-cel_MCL",
+    "cilta-cel_MM4L",
+    "tec_MM",
+    "tarla_SCLC3L",
+)
 REASON = "first version of the demonstration, trained on simulated courses"
 
 Progress = Callable[[str, int, int], None]
@@ -87,7 +97,7 @@ def demonstrate(
         shutil.rmtree(folder)
     cohort_folder = folder / "cohort"
     cohort_folder.mkdir(parents=True)
-    simulate(courses, seed).write(cohort_folder, parquet=True)
+    simulate(courses, seed, THERAPIES).write(cohort_folder, parquet=True)
     step(1, "simulated")
     report = check(cohort_folder)
     if not report.ok:
@@ -124,9 +134,12 @@ def make_ward(folder: Path, *, seed: int) -> Cohort:
     The newcomer shows what the pages say when there is nothing to assess.
     """
     folder.mkdir(parents=True)
-    simulation = simulate(WARD_COURSES, seed, absolute_times=True)
-    newcomer = simulation.courses["course_id"].iloc[-1]
-    events = simulation.events
-    kept = (events["course_id"] != newcomer) | (events["variable"] == DOSES)
-    replace(simulation, events=events[kept]).write(folder)
+    simulation = simulate(WARD_COURSES, seed, THERAPIES, absolute_times=True)
+    courses, events = simulation.courses.copy(), simulation.events
+    newcomer = courses["course_id"] == courses["course_id"].iloc[-1]
+    courses.loc[newcomer, [c for c in courses if c in analytes() and c not in KNOWN_AT_ADMISSION]] = float(
+        "nan"
+    )
+    kept = ~events["course_id"].isin(courses["course_id"][newcomer]) | (events["variable"] == "bsab_dose")
+    replace(simulation, courses=courses, events=events[kept]).write(folder)
     return read_cohort(folder)
