@@ -79,7 +79,7 @@ def options(
 @_refusing
 def demo(
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop before serving.")] = False,
-    courses: Annotated[int, typer.Option(help="Simulated courses to train on.")] = 1600,
+    courses: Annotated[int, typer.Option(help="Simulated courses to train on.")] = 1100,
     seed: Seed = 7,
     as_json: AsJson = False,
 ) -> None:

@@ -200,7 +200,7 @@ def doctor() -> list[dict[str, Any]]:
     return findings(load_settings())
 
 
-def demo(*, courses: int = 1600, seed: int = 7, progress: Progress | None = None) -> Demonstration:
+def demo(*, courses: int = 1100, seed: int = 7, progress: Progress | None = None) -> Demonstration:
     """Simulate, check, train, register, promote and score; the ward it names can then be served."""
     from serving.demo import demonstrate
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WARD_COURSES = 24
 WARD_SEED = 1_000  # added to the seed: nobody on the ward was trained on
 TRIALS = 2
+RESAMPLES = 200  # enough to show an interval; `crsrisk train` takes more
 STEPS = 6
 KNOWN_AT_ADMISSION = ("age", "weight")
 THERAPIES = (  # one of each kind; weighted to products in which severe CRS is not rare, so that trees can be shown
@@ -105,7 +106,9 @@ def demonstrate(
     step(2, "checked")
     cohort = read_cohort(cohort_folder)
     uri = settings.tracking_uri
-    training = train_and_register(cohort, trials=TRIALS, seed=seed, tracking_uri=uri, progress=progress)
+    training = train_and_register(
+        cohort, trials=TRIALS, seed=seed, resamples=RESAMPLES, tracking_uri=uri, progress=progress
+    )
     step(3, "trained and registered")
     promoted = [promote(r.info.name, r.info.version, REASON, tracking_uri=uri) for r in training.registered]
     step(4, "promoted")
