@@ -143,9 +143,8 @@ class InnerFolds:
         severe, weight = t.design.severe[own], t.weight[own]
         best, best_loss, best_margin = 0, log_loss(margin, severe, weight), margin.copy()
         for k in range(1, MAX_ROUNDS + 1):
-            stuck = [booster.update() for booster in boosters]
-            if all(stuck):
-                break
+            for booster in boosters:
+                booster.update()  # may add nothing: the columns drawn this round can be without use, the next not
             for booster, (_, held, _) in zip(boosters, self._sets, strict=True):
                 if len(held):
                     margin[place[held]] = _held_out_margin(booster)

@@ -130,7 +130,7 @@ def _shap() -> Any:
     return shap
 
 
-def beeswarm(model: RiskModel, design: Array, *, shown: int = 15, seed: int = 0) -> Figure:
+def beeswarm(model: RiskModel, design: Array, *, shown: int = 15) -> Figure:
     """SHAP values of the most important features, a dot per row, coloured by the feature's value."""
     import matplotlib as mpl
 
@@ -138,18 +138,14 @@ def beeswarm(model: RiskModel, design: Array, *, shown: int = 15, seed: int = 0)
     from matplotlib import pyplot as plt
 
     shap = _shap()
+    measured = ~np.isnan(design).all(axis=0)  # a feature without a value has nothing to colour
     explanation = shap.Explanation(
-        values=shap_values(model, design), data=design, feature_names=list(model.names)
+        values=shap_values(model, design)[:, measured],
+        data=design[:, measured],
+        feature_names=[name for name, there in zip(model.names, measured, strict=True) if there],
     )
     figure = plt.figure(figsize=(9, 6))
-    shap.plots.beeswarm(
-        explanation,
-        max_display=shown,
-        show=False,
-        plot_size=None,
-        ax=figure.add_subplot(),
-        rng=np.random.default_rng(seed),
-    )
+    shap.plots.beeswarm(explanation, max_display=shown, show=False, plot_size=None, ax=figure.add_subplot())
     figure.axes[0].set_xlabel("SHAP value (log odds before calibration)")
     figure.tight_layout()
     plt.close(figure)

@@ -191,6 +191,18 @@ def test_a_version_holds_data_and_code_and_nothing_pickled(shared):
     ]
 
 
+def test_tables_reach_mlflow_without_identifiers(own):
+    table = pd.DataFrame({"course_id": ["MRN-0042", "MRN-0007", "MRN-0042"], "risk": [0.1, 0.2, 0.3]})
+    [registered] = log_training(
+        [FamilyRun(model=offset_model(), tables={"out_of_fold": table})],
+        dataset_digest="d",
+        params={},
+        tracking_uri=own,
+    )
+    folder = client(own).download_artifacts(registered.run_id, "tables")
+    assert (Path(folder) / "out_of_fold.csv").read_text() == "course_id,risk\n1,0.1\n2,0.2\n1,0.3\n"
+
+
 def test_requirements_are_pinned(shared):
     uri, _, _ = shared
     lines = (version_folder(uri) / "requirements.txt").read_text().split()
