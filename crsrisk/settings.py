@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 from crsrisk.errors import CrsRiskError
 
@@ -26,7 +27,8 @@ MEANINGS: Mapping[str, str] = {
     "port": "port the service listens on",
     "language": "language of the pages when a request names none: en or ja",
 }
-LANGUAGES = ("en", "ja")
+Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Settings:
     tracking_uri: str
     host: str
     port: int
-    language: str
+    language: Language
     origin: Mapping[str, str]
 
 
@@ -78,7 +80,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         tracking_uri=values["tracking_uri"] or f"sqlite:///{(data_dir / 'mlflow.db').resolve()}",
         host=values["host"],
         port=int(values["port"]),
-        language=values["language"],
+        language=cast(Language, values["language"]),  # checked above
         origin=origin,
     )
 
@@ -95,4 +97,6 @@ def _read_file(path: Path) -> Mapping[str, object]:
 def _known(name: str, where: str) -> None:
     if name not in DEFAULTS:
         accepted = [PREFIX + n.upper() for n in DEFAULTS]
-        raise CrsRiskError(f"{where}: no setting {name!r}; accepted: {sorted(DEFAULTS)} or variables {accepted}")
+        raise CrsRiskError(
+            f"{where}: no setting {name!r}; accepted: {sorted(DEFAULTS)} or variables {accepted}"
+        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crsrisk.simulator import Simulation
     from features.matrix import FeatureTable
     from serving.demo import Demonstration
-    from serving.scorer import Models
+    from serving.estimate import Models
     from training.crossvalidate import CrossValidation
     from training.publish import Training
 
