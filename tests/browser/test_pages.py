@@ -51,11 +51,17 @@ class Watched:
 
     def settle(self) -> None:
         self.page.wait_for_load_state("networkidle")
+        self.faults += self.page.evaluate("window.violations")
+
+    def painted(self) -> list[bool]:
+        """For each image whether it is drawn and described, once all are, or after half a minute."""
+        shown: list[bool] = []
         for _ in range(600):  # wait_for_function would evaluate a string, which the pages' policy forbids
-            if self.page.evaluate("[...document.images].every(i => i.complete)"):
+            shown = self.page.evaluate(PAINTED)
+            if all(shown):
                 break
             self.page.wait_for_timeout(50)
-        self.faults += self.page.evaluate("window.violations")
+        return shown
 
     def overflow(self, width: int) -> int:
         """Pixels by which the page is wider than a window of this width."""
@@ -86,14 +92,14 @@ def test_a_reader_opens_the_list_a_patient_and_the_japanese_page(reader: Watched
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("[data-risk]").inner_text() == shown
     assert "of 100 similar patients" in page.locator(".headline").inner_text()
-    assert page.evaluate(PAINTED) == [True, True, True]  # dots, trend, factors
+    assert reader.painted() == [True, True, True]  # dots, trend, factors
     assert page.get_by_text(labels("en")["notice"]).count() == 1
 
     page.get_by_role("link", name="日本語").click()
     reader.settle()
     assert page.locator("html").get_attribute("lang") == "ja"
     assert "同様の患者100人中" in page.locator(".headline").inner_text()
-    assert page.evaluate(PAINTED) == [True, True, True]
+    assert reader.painted() == [True, True, True]
     assert re.search(r"\d{4}年\d{2}月\d{2}日 \d{2}:\d{2} JST", page.locator(".banner").inner_text())
 
 
@@ -107,7 +113,7 @@ def test_every_kind_of_page_fits_a_screen_a_zoomed_one_and_a_side_pane(
     reader.page.locator(f"tbody#{section} th[scope=row] a").first.click()
     reader.settle()
     assert [reader.overflow(width) for width in (1280, 640, 400)] == [0, 0, 0]
-    assert all(reader.page.evaluate(PAINTED))
+    assert all(reader.painted())
     assert (reader.page.locator("[data-risk]").count() == 1) == (section == "assessed")
 
 
