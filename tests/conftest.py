@@ -20,6 +20,9 @@ LANDMARKS = (0.0, 24.0, 48.0)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "xdist_group(name): tests that share a costly fixture run in one process"
+    )
     config.addinivalue_line("filterwarnings", "ignore:Using `httpx` with `starlette.testclient`.*")
 
 
@@ -57,25 +60,25 @@ class Registry:
 @pytest.fixture(scope="session")
 def trained_registry(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """Models of the small cohort, registered and promoted."""
-    from training.crossvalidate import prepare
-    from training.fit import fit_family
-    from training.track import FamilyRun, log_training, promote
+    from training.publish import train_and_register
+    from training.track import promote
 
-    prepared = prepare(small_cohort, LANDMARKS)
-    rows = prepared.rows()
-    given = prepared.given(rows)
-    with few_events_suffice():
-        families = sorted(rows.rows["family"].unique())
-        models = [fit_family(given, family, trials=0, seed=SEED, refits=3) for family in families]
     folder = tmp_path_factory.mktemp("registry")
     uri = f"sqlite:///{folder}/mlflow.db"
-    runs = [FamilyRun(model=model) for model in models]
-    registered = log_training(
-        runs, dataset_digest=small_cohort.digest(), params={"seed": SEED}, tracking_uri=uri
-    )
-    for one in registered:
+    with few_events_suffice():
+        training = train_and_register(
+            small_cohort,
+            tracking_uri=uri,
+            seed=SEED,
+            landmarks=LANDMARKS,
+            n_folds=2,
+            refits=3,
+            resamples=20,
+        )
+    for one in training.registered:
         promote(one.info.name, one.info.version, "only version", tracking_uri=uri)
-    return Registry(uri, folder, tuple(one.info.name for one in registered))
+    names = tuple(one.info.name for one in training.registered)
+    return Registry(uri, folder, names)
 
 
 @contextmanager

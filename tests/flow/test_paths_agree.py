@@ -22,6 +22,8 @@ from serving.schema import RiskAnswer
 from serving.scorer import Scorer, score_patient
 from training.track import load_champions
 
+pytestmark = pytest.mark.xdist_group("registry")
+
 LANDMARKS = (24.0, 48.0)
 NAME = "crsrisk-cd19_cart"
 COURSE_FIELDS = (

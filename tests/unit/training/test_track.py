@@ -23,6 +23,8 @@ from training.track import (
     tree_files,
 )
 
+pytestmark = pytest.mark.xdist_group("track")
+
 NAME = "crsrisk-cd19_cart"
 
 
