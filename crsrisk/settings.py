@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from crsrisk.errors import CrsRiskError
 
@@ -80,7 +80,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         tracking_uri=values["tracking_uri"] or f"sqlite:///{(data_dir / 'mlflow.db').resolve()}",
         host=values["host"],
         port=int(values["port"]),
-        language=cast(Language, values["language"]),  # checked above
+        language=values["language"],
         origin=origin,
     )
 
