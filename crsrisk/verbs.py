@@ -217,11 +217,12 @@ def service(*, ward: str | Path | Cohort | None = None) -> FastAPI:
     from serving.pages import CohortPatients, pages_router
     from serving.scorer import Scorer
 
-    scorer = Scorer(load_models())
-    pages = None
-    if ward is not None:
-        language = load_settings().language
-        pages = pages_router(CohortPatients(_cohort(ward)), scorer.score, language=language)
+    if ward is None:
+        return create_app(Scorer(load_models()))
+    patients = _cohort(ward)
+    scorer = Scorer(load_models(), therapies=patients.therapies)
+    language = load_settings().language
+    pages = pages_router(CohortPatients(patients), scorer.score, language=language, warm=True)
     return create_app(scorer, pages=pages)
 
 
