@@ -48,11 +48,11 @@ CONTRACT_COLUMNS = (
     "repeat",
     "fold",
     "course_id",
-    "dose",
     "landmark_hours",
     "horizon_hours",
     "risk",
     "severe",
+    "dose",
 )
 DEFAULT_FOLDS = 5
 

@@ -138,11 +138,11 @@ def beeswarm(model: RiskModel, design: Array, *, shown: int = 15) -> Figure:
     from matplotlib import pyplot as plt
 
     shap = _shap()
-    measured = ~np.isnan(design).all(axis=0)  # a feature without a value has nothing to colour
+    measured = ~np.all(np.isnan(design), axis=0)  # a feature without a value has nothing to colour
     explanation = shap.Explanation(
         values=shap_values(model, design)[:, measured],
         data=design[:, measured],
-        feature_names=[name for name, there in zip(model.names, measured, strict=True) if there],
+        feature_names=[model.names[k] for k in np.flatnonzero(measured)],
     )
     figure = plt.figure(figsize=(9, 6))
     shap.plots.beeswarm(explanation, max_display=shown, show=False, plot_size=None, ax=figure.add_subplot())

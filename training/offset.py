@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,7 @@ def base_rate(known: Therapy) -> BaseRate:
     )
 
 
+@cache
 def default_shares(class_: str, onset_hours: float | None = None, doses: int | None = None) -> OnsetShares:
     """Onset shares without data: lognormal around the expected onset plus a day; early doses carry most."""
     return onset_shares(

@@ -18,43 +18,49 @@ from crsrisk.errors import ModelError
 
 _FIELD = re.compile(r"^(\w+)=(.*)$", re.MULTILINE)
 _ZERO = 1e-35  # LightGBM's kZeroThreshold
-_MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
+_MISSING_NONE, _MISSING_ZERO = 0, 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlatTrees:
-    """Trees of several boosters, padded to one shape (boosters x trees, splits or leaves)."""
+    """Trees of several boosters as flat arrays, padded to one number of splits and leaves per tree.
+
+    feature, threshold, left, right: one entry per split, tree after tree; a child below 0 is leaf -child - 1.
+    unknown_left: where a missing value goes. zero_left: 1 left, 0 right where zero counts as missing, else -1.
+    """
 
     feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
-    default_left: NDArray[np.bool_]
-    missing: NDArray[np.int64]
+    unknown_left: NDArray[np.bool_]
+    zero_left: NDArray[np.int64]
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     leaf: NDArray[np.float64]
     depth: int
+    trees: int
     boosters: int
 
     def margins(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Raw score of every booster; values: (n_rows, n_features), returns (n_boosters, n_rows)."""
-        n_rows, n_trees = len(values), self.feature.shape[0]
-        node = np.zeros((n_rows, n_trees), dtype=np.int64)
-        rows = np.arange(n_rows)[:, None]
-        trees = np.arange(n_trees)[None, :]
-        for _ in range(self.depth):
-            at = np.maximum(node, 0)
-            missing = self.missing[trees, at]
-            value = values[rows, self.feature[trees, at]]
-            unknown = np.isnan(value)
-            value = np.where(unknown & (missing != _MISSING_NAN), 0.0, value)
-            absent = np.where(
-                missing == _MISSING_NAN, unknown, (missing == _MISSING_ZERO) & (np.abs(value) <= _ZERO)
+        n_rows = len(values)
+        splits, leaves = self.feature.size // self.trees, self.leaf.size // self.trees
+        flat, row = values.ravel(), np.arange(n_rows)[:, None] * values.shape[1]
+        first = np.arange(self.trees) * splits
+        node = np.zeros((n_rows, self.trees), dtype=np.int64)
+        zeros = (self.zero_left >= 0).any()
+        for level in range(self.depth):
+            at = first + (np.maximum(node, 0) if level else 0)
+            value = flat.take(row + self.feature.take(at))
+            goes_left = np.where(
+                np.isnan(value), self.unknown_left.take(at), value <= self.threshold.take(at)
             )
-            goes_left = np.where(absent, self.default_left[trees, at], value <= self.threshold[trees, at])
-            step = np.where(goes_left, self.left[trees, at], self.right[trees, at])
+            if zeros:
+                at_zero = self.zero_left.take(at)
+                goes_left = np.where((at_zero >= 0) & (np.abs(value) <= _ZERO), at_zero == 1, goes_left)
+            step = np.where(goes_left, self.left.take(at), self.right.take(at))
             node = np.where(node < 0, node, step)
-        leaves = self.leaf[trees, -node - 1].reshape(n_rows, self.boosters, -1)
-        sums: NDArray[np.float64] = np.cumsum(leaves, axis=2)[:, :, -1].T
+        leaf = self.leaf.take(np.arange(self.trees) * leaves - node - 1).reshape(n_rows, self.boosters, -1)
+        sums: NDArray[np.float64] = np.cumsum(leaf, axis=2)[:, :, -1].T
         return sums
 
 
@@ -65,39 +71,48 @@ def flat_trees(texts: Sequence[str]) -> FlatTrees:
         ModelError: a text holds categorical splits or linear trees, which crsrisk never writes.
     """
     forests = [_trees(text) for text in texts]
-    n_trees = max(1, *(len(forest) for forest in forests))
-    n_leaves = max(2, *(len(t["leaf_value"]) for forest in forests for t in forest), 2)
-    shape, leaf_shape = (len(forests), n_trees, n_leaves - 1), (len(forests), n_trees, n_leaves)
-    feature = np.zeros(shape, dtype=np.int64)
-    threshold = np.zeros(shape)
-    default_left = np.zeros(shape, dtype=bool)
-    missing = np.zeros(shape, dtype=np.int64)
+    per_booster = max(1, *(len(forest) for forest in forests), 1)
+    n_leaves = max([2, *(len(t["leaf_value"]) for forest in forests for t in forest)])
+    n_trees = len(forests) * per_booster
+    shape = (n_trees, n_leaves - 1)
+    feature, threshold = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    unknown_left, zero_left = np.zeros(shape, dtype=bool), np.full(shape, -1, dtype=np.int64)
     left, right = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
-    leaf = np.zeros(leaf_shape)
+    leaf = np.zeros((n_trees, n_leaves))
+    depth = 1
     for k, forest in enumerate(forests):
-        for t, tree in enumerate(forest):
-            leaf[k, t, : len(tree["leaf_value"])] = tree["leaf_value"]
+        for t, tree in enumerate(forest, start=k * per_booster):
+            leaf[t, : len(tree["leaf_value"])] = tree["leaf_value"]
             n = len(tree["split_feature"])
             decision = np.asarray(tree["decision_type"], dtype=np.int64)
             if (decision & 1).any():
                 raise ModelError("a tree with categorical splits; crsrisk writes numerical splits only")
-            feature[k, t, :n] = tree["split_feature"]
-            threshold[k, t, :n] = tree["threshold"]
-            default_left[k, t, :n] = (decision & 2) > 0
-            missing[k, t, :n] = (decision >> 2) & 3
-            left[k, t, :n], right[k, t, :n] = tree["left_child"], tree["right_child"]
-    flat = (len(forests) * n_trees, -1)
+            missing, default_left = (decision >> 2) & 3, (decision & 2) > 0
+            feature[t, :n], threshold[t, :n] = tree["split_feature"], tree["threshold"]
+            # without a type for missing values LightGBM reads them as 0
+            unknown_left[t, :n] = np.where(missing == _MISSING_NONE, threshold[t, :n] >= 0.0, default_left)
+            zero_left[t, :n] = np.where(missing == _MISSING_ZERO, default_left, -1)
+            left[t, :n], right[t, :n] = tree["left_child"], tree["right_child"]
+            depth = max(depth, _depth(left[t], right[t]) if n else 1)
     return FlatTrees(
-        feature=feature.reshape(flat),
-        threshold=threshold.reshape(flat),
-        default_left=default_left.reshape(flat),
-        missing=missing.reshape(flat),
-        left=left.reshape(flat),
-        right=right.reshape(flat),
-        leaf=leaf.reshape(flat),
-        depth=n_leaves - 1,
+        feature=feature.ravel(),
+        threshold=threshold.ravel(),
+        unknown_left=unknown_left.ravel(),
+        zero_left=zero_left.ravel(),
+        left=left.ravel(),
+        right=right.ravel(),
+        leaf=leaf.ravel(),
+        depth=depth,
+        trees=n_trees,
         boosters=len(forests),
     )
+
+
+def _depth(left: NDArray[np.int64], right: NDArray[np.int64], node: int = 0) -> int:
+    """Splits on the longest way from a node to a leaf."""
+    if node < 0:
+        return 0
+    return 1 + max(_depth(left, right, int(left[node])), _depth(left, right, int(right[node])))
 
 
 def _trees(text: str) -> list[dict[str, list[float]]]:
