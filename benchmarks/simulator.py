@@ -107,7 +107,7 @@ def onset(figures: Figures, found: Labelled) -> None:
     """Median onset of the first CRS, from the latest dose, per therapy with a sourced onset."""
     events = found.cohort.events
     doses = events[events["variable"] == "bsab_dose"][["course_id", "hours"]]
-    given = doses.merge(found.onset.rename("onset"), left_on="course_id", right_index=True)
+    given = doses.assign(onset=doses["course_id"].map(found.onset).astype("float64"))
     latest = given[given["hours"] <= given["onset"]].groupby("course_id")["hours"].max()
     after = found.onset - latest.reindex(found.onset.index).fillna(0.0)
     by_therapy = after.groupby(found.simulation.courses["therapy"].to_numpy()).median()

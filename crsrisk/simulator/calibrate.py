@@ -27,6 +27,7 @@ SEED = 20_260
 ONSET_COURSES, ANY_COURSES, SEVERE_COURSES = 600, 1200, 3000
 ONSET_ROUNDS, ANY_ROUNDS, SEVERE_ROUNDS = 2, 3, 3
 SLOPE_TRUST = 0.03
+LEAST_LEAK = -3.0  # below it vessels would leak at the IL-6 of healthy people
 HEADER = """\
 # Written by `python -m crsrisk.simulator.calibrate`: shifts that make simulated rates and
 # onsets meet the published ones.
@@ -99,7 +100,8 @@ def _fit_severe(regimen: Regimen, shift: Shift, target: float, seed: int) -> Shi
     tried: list[tuple[float, float]] = []
     for turn in range(SEVERE_ROUNDS):
         tried.append((shift.leak, rates(regimen, shift, SEVERE_COURSES, seed + turn).severe))
-        shift = replace(shift, leak=_next(tried, target, slope=-1.8, courses=SEVERE_COURSES))
+        leak = _next(tried, target, slope=-1.8, courses=SEVERE_COURSES)
+        shift = replace(shift, leak=max(leak, LEAST_LEAK))
     return shift
 
 

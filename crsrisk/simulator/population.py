@@ -212,7 +212,8 @@ def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: S
         ),
         growth=driver["growth_per_hour"]
         * np.maximum(
-            (driver["onset_reference_hours"] / onset) ** driver["onset_growth_exponent"], driver["growth_slowest"]
+            (driver["onset_reference_hours"] / onset) ** driver["onset_growth_exponent"],
+            driver["growth_slowest"],
         )
         * np.exp(driver["growth_log_sd"] * growth_z),
         log_amplitude=stimulus_shift + spread * (drive - DRIVE_MEAN),
@@ -236,11 +237,11 @@ def patients(tape: Tape, chosen: Sequence[Regimen], shares: Floats, hospitals: S
         map_limit=map_limit,
         lung=np.exp(0.35 * z[:, 12]),
         crp_response=np.exp(0.45 * z[:, 13]),
-        ferritin_response=np.exp(0.95 * z[:, 14] + 0.1 * unseen),
+        ferritin_response=np.exp(1.05 * z[:, 14]),
         burden=burden,
-        crp=base[:, 1] * np.exp(0.95 * (0.35 * inflammation + 0.3 * burden + 0.88 * z[:, 15])),
-        ferritin=1.2 * base[:, 0] * np.exp(1.2 * (0.5 * inflammation + 0.2 * burden + 0.81 * z[:, 16])),
-        ldh=base[:, 2] * np.exp(0.42 * (0.5 * burden + 0.25 * stress + 0.83 * z[:, 17])),
+        crp=base[:, 1] * np.exp(0.95 * (0.28 * inflammation + 0.22 * burden + 0.93 * z[:, 15])),
+        ferritin=1.2 * base[:, 0] * np.exp(1.2 * (0.38 * inflammation + 0.12 * burden + 0.90 * z[:, 16])),
+        ldh=base[:, 2] * np.exp(0.42 * (0.38 * burden + 0.22 * stress + 0.90 * z[:, 17])),
         creatinine=_creatinine(age, female) * np.exp(0.26 * (0.5 * stress + 0.87 * z[:, 18])),
         platelets=base[:, 3] * np.exp(-0.55 * (0.32 * stress + 0.2 * burden + 0.92 * z[:, 19])),
         anc=base[:, 4] * np.exp(0.7 * z[:, 20]),

@@ -56,6 +56,7 @@ class Regimen:
     hours: int
     weight: float
     spread: float  # between patients, relative to the usual
+    infection: float  # rate relative to the usual
     shift: Shift
 
     @property
@@ -128,6 +129,7 @@ def _regimen(item: Therapy, settings: Mapping[str, Any]) -> Regimen:
         hours=length + 24,
         weight=float(own.get("weight", 0.0)),
         spread=float(own.get("spread", group.get("spread", 1.0))),
+        infection=float(group.get("infection", 1.0)),
         shift=shift_of.get(item.key) or shift_of.get(str(item.group)) or Shift(0.0, 0.0, 1.0),
     )
 

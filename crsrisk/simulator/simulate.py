@@ -139,7 +139,7 @@ def _course_table(
     z, u = tape.normal, tape.uniform
     disease = np.array([r.disease.name for r in chosen])[who.therapy]
     known = u[:, 7] > 0.06
-    seen_burden = 0.72 * who.burden + 0.69 * z[:, 26]
+    seen_burden = 0.58 * who.burden + 0.81 * z[:, 26]
 
     def only(kinds: Sequence[str], values: Floats) -> Floats:
         return np.where(np.isin(disease, kinds) & known, values, np.nan)

@@ -1,5 +1,7 @@
 """The simulator: same seed, same cohort; grades follow from the care written down; every entry is readable."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,14 +103,13 @@ def test_the_grade_of_the_written_events_is_the_grade_of_the_hourly_care(
     assert ((peak.to_numpy() >= 3) == (hourly >= 3))[followed].all()
 
 
-def test_severe_begins_in_the_hour_in_which_the_care_made_it_so(
-    simulation: Simulation, cohort: Cohort
-) -> None:
-    grades = grade_cohort(cohort)
+def test_severe_begins_in_the_hour_in_which_the_care_made_it_so(tmp_path: Path) -> None:
+    simulation = simulate(70, seed=6, therapies=["brexu-cel_ALL", "tisa-cel_ALL"])
+    grades = grade_cohort(read_cohort(simulation.write(tmp_path / "leukaemia")))
     first = grades[grades["grade"] >= 3].groupby("course_id")["hours"].min()
     hour = simulation.hidden.set_index("course_id")["severe_hour"].reindex(first.index)
     late = (hour - first).to_numpy()
-    assert late.size >= 5
+    assert late.size >= 8
     assert (late >= 0.0).all()
     assert (late <= JITTER_HOURS + 0.01).all()
 
@@ -138,14 +139,12 @@ def test_nothing_is_written_after_the_end_of_follow_up(simulation: Simulation) -
     assert (simulation.events["hours"] <= simulation.events["course_id"].map(end)).all()
 
 
-def test_absolute_times_give_the_same_entries_with_an_offset(tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_absolute_times_give_the_same_entries_with_an_offset(tmp_path: Path) -> None:
     plain = simulate(4, seed=2, therapies=["axi-cel_LBCL3L"])
     dated = simulate(4, seed=2, therapies=["axi-cel_LBCL3L"], absolute_times=True)
     assert "hours" not in dated.events.columns
     assert dated.events["time"].str.endswith("+00:00").all()
-    back = read_cohort(dated.write(Path(str(tmp_path)) / "dated"))
+    back = read_cohort(dated.write(tmp_path / "dated"))
     assert len(back.events) == len(plain.events)
     expected = plain.events["hours"].sort_values().to_numpy()
     np.testing.assert_allclose(np.sort(back.events["hours"].to_numpy()), expected, atol=0.001)
