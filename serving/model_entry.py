@@ -10,14 +10,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import mlflow
-from mlflow.pyfunc import PythonModel, PythonModelContext
-
 from serving.problems import problem_of_error
 from serving.scorer import Scorer
 from training.track import model_beside, without_hint_warnings
 
 with without_hint_warnings():
+    import mlflow
+    from mlflow.pyfunc import PythonModel, PythonModelContext
 
     class RiskEntry(PythonModel):
         """Answers REST bodies with the model beside it."""

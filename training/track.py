@@ -378,6 +378,7 @@ def without_hint_warnings() -> Iterator[None]:
 
     MLflow partly sets a filter of its own before it warns, so that a filter of ours alone has no say.
     """
+    _stay_offline()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*inferred as AnyType.*")
         shown: Callable[..., None] = warnings.showwarning
@@ -547,8 +548,7 @@ class _Steps:
 @contextmanager
 def _mlflow(tracking_uri: str) -> Iterator[Any]:
     """A client for this address; MLflow's global addresses are set meanwhile and given back."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    _stay_offline()
     import logging
 
     import mlflow
@@ -570,6 +570,12 @@ def _mlflow(tracking_uri: str) -> Iterator[Any]:
     finally:
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
+
+
+def _stay_offline() -> None:
+    """No telemetry and no chatter from MLflow, unless the environment says otherwise; before its first import."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def _make_folder(tracking_uri: str) -> None:
