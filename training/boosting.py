@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "lambda_l2": 10.0,
     "min_sum_hessian_in_leaf": 0.5,
     "min_data_in_leaf": 20,
-    "feature_fraction": 0.3,
+    "feature_fraction": 1.0,
     "extra_trees": True,
 }
 FIXED: Mapping[str, Any] = {

@@ -44,7 +44,7 @@ def tune(
             "num_leaves": trial.suggest_int("num_leaves", 2, 4),
             "lambda_l2": trial.suggest_float("lambda_l2", 1.0, 100.0, log=True),
             "min_sum_hessian_in_leaf": trial.suggest_float("min_sum_hessian_in_leaf", 0.2, 5.0, log=True),
-            "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 0.8),
+            "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
         }
         found = folds.choose(chosen, stop=partial(_hopeless, best.rounds.loss * HOPELESS))
         study.tell(trial, found.loss)
