@@ -6,6 +6,7 @@ theirs is late, so that a verb pays only for what it uses. A cohort argument is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,6 @@ def serve(
 ) -> None:
     """Serve REST, and the pages of a ward, until interrupted."""
     import json
-    import sys
 
     import uvicorn
 
