@@ -177,33 +177,58 @@ def at_risk(found: Labelled, landmark: float) -> pd.Series:
     return later <= window[risk]
 
 
-def markers(figures: Figures, found: Labelled, name: str) -> None:
-    """The strongest last, highest or lowest value known at 24 h."""
-    later = at_risk(found, 24.0)
+def after_doses(found: Labelled, landmark: float) -> pd.DataFrame:
+    """One row per course and dose (cells: the infusion) at risk: course_id, dose_hours, as_of, later (bool)."""
+    courses = found.simulation.courses
     events = found.cohort.events
-    known = events[(events["hours"] <= 24.0) & (events["available_hours"] <= 24.0)]
-    known = known[
-        known["course_id"].isin(later.index) & ~known["variable"].isin(["bsab_dose", "other_cause"])
-    ]
+    given = events.loc[events["variable"] == "bsab_dose", ["course_id", "hours"]].rename(
+        columns={"hours": "dose_hours"}
+    )
+    cells = courses.loc[~courses["course_id"].isin(given["course_id"]), ["course_id"]].assign(dose_hours=0.0)
+    rows = pd.concat([given, cells], ignore_index=True).sort_values(
+        ["course_id", "dose_hours"], ignore_index=True
+    )
+    known = courses.set_index("course_id")
+    of_therapy = rows["course_id"].map(known["therapy"])
+    window = np.where(of_therapy.map(lambda k: regimens()[k].engager), 168.0, 336.0)
+    following = rows.groupby("course_id")["dose_hours"].shift(-1).fillna(np.inf)
+    end = np.minimum(rows["dose_hours"] + window, following)
+    rows["as_of"] = rows["dose_hours"] + landmark
+    severe = rows["course_id"].map(found.severe).astype("float64")
+    rows["later"] = (severe > rows["as_of"]) & (severe <= end)
+    at_risk_now = ~(severe <= rows["as_of"]) & (
+        rows["course_id"].map(known["follow_up_hours"]) >= rows["as_of"]
+    )
+    return rows[at_risk_now & (rows["as_of"] < end)].reset_index(drop=True)
+
+
+def markers(figures: Figures, found: Labelled, name: str, *, gate: bool) -> None:
+    """The strongest last, highest or lowest value known 24 h after a dose; only a report where `gate` is off."""
+    rows = after_doses(found, 24.0).rename_axis("row").reset_index()
+    events = found.cohort.events
+    events = events[~events["variable"].isin(["bsab_dose", "other_cause"])]
+    known = events[["course_id", "hours", "available_hours", "variable", "value"]].merge(rows, on="course_id")
+    past = np.maximum(known["hours"], known["available_hours"]) <= known["as_of"]
+    # baseline before the first dose belongs to it; before a later dose only the last day counts
+    recent = known["hours"] > np.where(known["dose_hours"] > 0, known["dose_hours"] - 24.0, -np.inf)
+    known = known[past & recent]
+    later = rows.set_index("row")["later"]
     areas = {}
     for variable, part in known.groupby("variable"):
         for statistic in ("last", "max", "min"):
-            value = getattr(part.groupby("course_id")["value"], statistic)()
+            value = getattr(part.groupby("row")["value"], statistic)()
             severe = later.reindex(value.index).to_numpy(dtype=bool)
             if severe.sum() >= LEAST_EVENTS and len(value) >= 0.1 * len(later):
                 area = auroc(severe, value.to_numpy())
                 areas[f"{variable} {statistic}"] = max(area, 1.0 - area)
-    if not areas:
-        figures.add(f"strongest single marker at 24 h, {name}", None, "too few events", ok=True)
-        return
     ranked = sorted(areas.items(), key=lambda item: -item[1])
+    counted = f"{int(later.sum())} severe of {len(later)} doses at risk"
     figures.add(
-        f"strongest single marker at 24 h, {name}",
-        round(ranked[0][1], 3),
-        f"at most {MARKER_LIMIT}",
-        ok=ranked[0][1] <= MARKER_LIMIT,
-        against="; ".join(f"{k} {v:.3f}" for k, v in ranked[:4])
-        + f"; {int(later.sum())} severe of {len(later)}",
+        f"strongest single marker 24 h after a dose, {name}",
+        round(ranked[0][1], 3) if ranked else None,
+        f"at most {MARKER_LIMIT}" if gate else f"reported, not gated; {MARKER_LIMIT} is the limit for CAR-T",
+        ok=not gate or (bool(ranked) and ranked[0][1] <= MARKER_LIMIT),
+        against="; ".join(f"{k} {v:.3f}" for k, v in ranked[:4]) + f"; {counted}",
     )
 
 
@@ -332,9 +357,9 @@ def main() -> int:
         ok=seconds < 40,
     )
     ferritin(figures, found)
-    markers(figures, found, "CAR-T")
+    markers(figures, found, "CAR-T", gate=True)
     ceiling(figures, found, cells)
-    markers(figures, labelled(GROUP_COURSES * 2, SEED + 2, engagers), "engagers")
+    markers(figures, labelled(GROUP_COURSES * 2, SEED + 2, engagers), "engagers", gate=False)
     return figures.finish()
 
 
