@@ -124,15 +124,15 @@ def train(
         asked = f"family {family!r}" if family is not None else "any family"
         raise NotEnoughDataError(f"no labelled rows of {asked}; the cohort has {families or 'none'}")
     wanted = families if family is None else [family]
+    folds = min(n_folds, rows.patients())
+    if folds < 2:
+        raise NotEnoughDataError("the labelled rows are of one patient; an evaluation needs two or more")
     trained = []
     for name in wanted:
         mine = rows.take((rows.rows["family"] == name).to_numpy())
-        folds = min(n_folds, mine.patients())
-        if folds < 2:
-            raise NotEnoughDataError(f"{name}: {mine.patients()} patient; an evaluation needs two or more")
         evaluation = crossvalidate(
             prepared,
-            n_folds=n_folds if len(wanted) > 1 else folds,
+            n_folds=folds,
             families=[name],
             trials=trials,
             seed=seed,

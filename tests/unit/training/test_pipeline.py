@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crsrisk.errors import NotEnoughDataError
-from tests.unit.training.cohorts import cohort
+from tests.unit.training.cohorts import GLOFIT, cohort, course, quiet
 from tests.unit.training.test_crossvalidate import some
 from training.artefact import load_model, save_model
 from training.crossvalidate import prepare
@@ -88,6 +88,22 @@ def test_no_severe_case_still_gives_a_base_rate_model_that_says_so():
     assert (model.strategy, model.n_events, model.booster) == ("offset", 0, None)
     assert model.calibration.intercept < 0
     assert "0 patients had severe CRS" in model.notes[0]
+
+
+def test_a_single_patient_of_a_family_is_answered_by_the_base_rate_beside_the_others():
+    courses, events = some(12, 3)
+    alone = [course("g", therapy=GLOFIT, follow_up=200.0)]
+    found = train(
+        cohort([*courses, *alone], [*events, *quiet("g", 160.0)]), landmarks=(0.0,), n_folds=3, resamples=0
+    )
+    assert [(t.family, t.model.strategy, t.model.n_patients) for t in found] == [
+        ("cd19_cart", "offset", 12), ("heme_engager", "offset", 1),
+    ]  # fmt: skip
+
+
+def test_one_patient_in_all_is_refused():
+    with pytest.raises(NotEnoughDataError, match="of one patient"):
+        train(cohort(*some(1, 0)), landmarks=(0.0,))
 
 
 def test_a_family_that_the_cohort_lacks_is_refused(prepared):
