@@ -220,14 +220,16 @@ def index_doses(cohort: Cohort) -> pd.DataFrame:
 class _RowInputs:
     """What the derivations read, for all rows at once."""
 
-    def __init__(self, plan: _Plan, therapies: Sequence[Therapy], rows: Rows, dose: Ints) -> None:
+    def __init__(
+        self, plan: _Plan, therapies: Sequence[Therapy], rows: Rows, dose: Ints, landmark: Floats
+    ) -> None:
         self._plan = plan
         self._therapies = therapies
         self.course = rows.course
         self.dose = dose.astype(np.float64)
         self.dose_hours = rows.dose_hours
         self.as_of_hours = rows.as_of
-        self.landmark_hours = rows.as_of - rows.dose_hours
+        self.landmark_hours = landmark
         self.statistics = np.empty((0, 0))
 
     def therapy(self, fact: str) -> Floats:
@@ -242,17 +244,17 @@ class _RowInputs:
         return self.statistics[:, self._plan.place[Need(analyte, window, statistic, threshold)]]
 
 
-def _grid(doses: _Doses, landmarks: Sequence[float]) -> tuple[Rows, Ints]:
-    """Rows and dose numbers: every landmark before the end of its dose's window."""
+def _grid(doses: _Doses, landmarks: Sequence[float]) -> tuple[Rows, Ints, Floats]:
+    """Rows, dose numbers and landmarks as asked for: every landmark before the end of its dose's window."""
     wanted = np.unique(np.asarray(landmarks, dtype=np.float64))
     if wanted.size == 0 or not np.isfinite(wanted).all() or wanted[0] < 0:
         raise TimeError(f"landmarks {list(landmarks)}; give hours at or above 0, for example 0, 24, 48")
     dose, landmark = np.nonzero(wanted < doses.window_end[:, None])
     hours = doses.hours[dose]
-    return Rows(doses.course[dose], hours, hours + wanted[landmark]), doses.dose[dose]
+    return Rows(doses.course[dose], hours, hours + wanted[landmark]), doses.dose[dose], wanted[landmark]
 
 
-def _at(doses: _Doses, cohort: Cohort, at: pd.DataFrame) -> tuple[Rows, Ints]:
+def _at(doses: _Doses, cohort: Cohort, at: pd.DataFrame) -> tuple[Rows, Ints, Floats]:
     """Explicit rows: of the latest dose given and recorded by then, else of a first one at the index time."""
     course = _codes(at["course_id"], {name: i for i, name in enumerate(cohort.courses["course_id"].tolist())})
     as_of = at["as_of_hours"].to_numpy(dtype=np.float64)
@@ -270,7 +272,7 @@ def _at(doses: _Doses, cohort: Cohort, at: pd.DataFrame) -> tuple[Rows, Ints]:
         given = [k for k in range(first, last) if max(doses.hours[k], doses.known[k]) <= time]
         if given:
             hours[i], number[i] = doses.hours[given[-1]], len(given)
-    return Rows(course, hours, as_of), number
+    return Rows(course, hours, as_of), number, as_of - hours
 
 
 def compute_features(
@@ -296,8 +298,8 @@ def compute_features(
     therapies = _therapies(cohort)
     events = _events(cohort, plan.variables)
     doses = _doses(events, plan.variables[DOSE_VARIABLE], therapies)
-    rows, number = _grid(doses, landmarks) if at is None else _at(doses, cohort, at)
-    inputs = _RowInputs(plan, therapies, rows, number)
+    rows, number, landmark = _grid(doses, landmarks) if at is None else _at(doses, cohort, at)
+    inputs = _RowInputs(plan, therapies, rows, number, landmark)
     events = _with_series(events, cohort, plan.variables)
     computed = compute_statistics(events, rows, plan.requests, with_times=with_times, plan=plan.engine)
     inputs.statistics = computed.values

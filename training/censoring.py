@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crsrisk.cohort import Cohort
+from training.horizons import closing_hours
 from training.outcomes import CourseOutcomes
 
 Array = NDArray[np.float64]
@@ -27,7 +28,8 @@ def inverse_weights(
         cohort: whose courses `outcomes` describes.
         outcomes: follow-up and severe CRS per course.
         doses: course_id, dose_hours, window_end_hours; the last window ends what has to be followed.
-        rows: course (row number), class_, dose_hours, landmark_hours, horizon_hours, severe.
+        rows: course (row number), class_, dose_hours, landmark_hours,
+            horizon_hours, window_end, severe.
     """
     course_end = np.zeros(len(cohort.courses))
     ends = (doses["dose_hours"] + doses["window_end_hours"]).to_numpy(dtype=np.float64)
@@ -37,7 +39,7 @@ def inverse_weights(
     labelled = outcomes.source != ""
     course = rows["course"].to_numpy()
     start = (rows["dose_hours"] + rows["landmark_hours"]).to_numpy(dtype=np.float64)
-    end = start + rows["horizon_hours"].to_numpy(dtype=np.float64)
+    end = closing_hours(rows)
     when = outcomes.severe_hours[course]
     until = np.where(rows["severe"].to_numpy() == 1, np.fmin(when, end), end)
     weight = np.ones(len(rows))

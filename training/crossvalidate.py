@@ -349,8 +349,8 @@ def _notes(
         events = mine.severe_patients()
         counts = used[used["family"] == family]["strategy"].value_counts()
         strategy: Strategy = next(s for s in get_args(Strategy) if s == counts.index[0])
-        others = () if strategy != "shared" else lenders(rows, family)
-        notes.append(strategy_note(family, strategy, events, others))
+        borrowed = () if strategy != "shared" else lenders(rows, family)
+        notes.append(strategy_note(family, strategy, events, mine.patients() - events, borrowed))
         if len(counts) > 1:
             told = ", ".join(f"{name} in {n}" for name, n in counts.items())
             notes.append(

@@ -24,6 +24,10 @@ RESAMPLES = 1000
 LEVEL = 0.95
 _CHUNK = 2_000_000  # numbers in memory at once
 _EDGE = 1e-9
+FEWEST_EVENTS = (
+    10  # a bootstrap of fewer patients of one kind gives intervals that look far too sure (our limit)
+)
+LEAST_SPREAD = 0.02  # sd of the log odds below which a slope is a division by nothing
 TABLE_COLUMNS = (
     "model",
     "family",
@@ -100,7 +104,18 @@ def metrics(
     found["brier"] = _mean_square(risk, severe, weights, code, n, resamples, seed)
     slopes, levels = _calibration(risk, severe, weights, code, n, resamples, seed)
     found["calibration_slope"], found["calibration_intercept"] = slopes, levels
-    return {name: _metric(name, *found[name], n, events) for name in METRICS}
+    measured = {name: _metric(name, *found[name], n, events) for name in METRICS}
+    reason = _no_slope(risk, found["auroc"][0])
+    if reason:
+        measured["calibration_slope"] = Metric("calibration_slope", np.nan, np.nan, np.nan, n, events, reason)
+    return measured
+
+
+def _no_slope(risk: Array, auroc: float) -> str:
+    """Why these risks have no calibration slope; empty when they have one."""
+    if np.std(logit(np.clip(risk, _EDGE, 1 - _EDGE))) < LEAST_SPREAD:
+        return "the risks hardly differ"
+    return "the risks separate the outcomes" if auroc in (0.0, 1.0) else ""
 
 
 @lru_cache(maxsize=8)
@@ -218,11 +233,22 @@ def fit_logistic(
 
 
 def _metric(name: str, value: float, drawn: Array, n: int, events: int) -> Metric:
-    """Value and percentile interval; resamples in which the metric is not defined are left out."""
+    """Value and percentile interval; resamples in which the metric is not defined are left out.
+
+    There is no interval below FEWEST_EVENTS patients of either kind, nor where the resamples miss the value.
+    """
     known = drawn[np.isfinite(drawn)]
     if not len(known):
         return Metric(name, value, np.nan, np.nan, n, events)
+    fewest = min(events, n - events)
+    if fewest < FEWEST_EVENTS:
+        kind = "with" if events == fewest else "without"
+        return Metric(
+            name, value, np.nan, np.nan, n, events, f"{fewest} {kind} severe CRS: too few for an interval"
+        )
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if not low <= value <= high:
+        return Metric(name, value, np.nan, np.nan, n, events, "the resamples give no interval around it")
     return Metric(name, value, float(low), float(high), n, events)
 
 

@@ -24,6 +24,7 @@ from training.boosting import (
 )
 from training.calibrate import recalibrate, shift
 from training.design import Design
+from training.horizons import DEFAULT_HORIZONS
 from training.model import Calibration, IntervalSpec, RiskModel, Strategy
 from training.offset import (
     BaseRate,
@@ -68,7 +69,11 @@ class FitInput:
 
 
 def choose_strategy(events: int) -> Strategy:
-    """What the number of severe training patients allows: own trees, shared trees or the offset alone."""
+    """What the number of training patients allows: own trees, shared trees or the offset alone.
+
+    Args:
+        events: patients with severe CRS, or without it where those are fewer.
+    """
     if events >= OWN_EVENTS:
         return "own"
     return "shared" if events >= SHARED_EVENTS else "offset"
@@ -101,7 +106,8 @@ def fit_family(
     if len(mine) == 0:
         raise NotEnoughDataError(f"no labelled rows of family {family!r}; train a family that the cohort has")
     events = mine.severe_patients()
-    strategy = choose_strategy(events)
+    others = mine.patients() - events
+    strategy = choose_strategy(min(events, others))
     spec = offset_spec(given, family, mine)
     untrained = RiskModel(
         family=family,
@@ -115,12 +121,24 @@ def fit_family(
         therapies_seen=_patients_by_therapy(mine),
         libraries={name: version(name) for name in LIBRARIES},
         seed=seed,
-        notes=(strategy_note(family, strategy, events, lenders(given.design, family)),),
+        horizons=_labelled_horizons(mine) if strategy != "offset" else DEFAULT_HORIZONS,
+        notes=(strategy_note(family, strategy, events, others, lenders(given.design, family)),),
     )
     if strategy == "offset":
         return _shifted(untrained, mine, offset_of(spec, mine, given.extra))
     training = _training(given, family, strategy)
     return _grown(untrained, training, mine, trials=trials, refits=refits, progress=progress)
+
+
+def _labelled_horizons(mine: Design) -> tuple[float | None, ...]:
+    """Horizons with a severe and another row: trees answer no others."""
+    rest = mine.rows["rest_of_window"].to_numpy(dtype=bool)
+    hours = mine.rows["horizon_hours"].to_numpy(dtype=np.float64)
+
+    def both(chosen: NDArray[np.bool_]) -> bool:
+        return len(np.unique(mine.severe[chosen])) == 2
+
+    return tuple(h for h in DEFAULT_HORIZONS if both(rest if h is None else ~rest & (hours == h)))
 
 
 def _shifted(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
@@ -256,12 +274,21 @@ def _patients_by_therapy(mine: Design) -> dict[str, int]:
     return {str(key): int(n) for key, n in counts.items()}
 
 
-def strategy_note(family: str, strategy: Strategy, events: int, borrowed: tuple[str, ...] = ()) -> str:
-    """What was fitted and why, in one plain sentence."""
-    had = f"{family}: {events} patient{'' if events == 1 else 's'} had severe CRS"
+def strategy_note(
+    family: str, strategy: Strategy, events: int, others: int, borrowed: tuple[str, ...] = ()
+) -> str:
+    """What was fitted and why, in one plain sentence; `others` had no severe CRS."""
+    had = f"{family}: {_patients(events)} had severe CRS"
+    if others < events:
+        had += f" and only {_patients(others)} had none"
     need = f"an own model needs {OWN_EVENTS} (shared trees {SHARED_EVENTS})"
     if strategy == "own":
         return f"{had}; the family has trees of its own."
+    if strategy == "offset" and (events == 0 or others == 0):
+        return (
+            f"{had}; {need}, and as many without. One outcome alone says nothing about who is at risk: the published "
+            "base rate was used, moved by what its own uncertainty allows."
+        )
     if strategy == "offset":
         return (
             f"{had}; {need}. The published base rate alone was used, shifted a little towards these patients."
@@ -271,6 +298,10 @@ def strategy_note(family: str, strategy: Strategy, events: int, borrowed: tuple[
             f"{had}; {need}. The trees are shared with {' and '.join(borrowed)}, each with its own base rate."
         )
     return f"{had}; {need}. No related family is in the cohort: the trees are its own, strongly regularised."
+
+
+def _patients(n: int) -> str:
+    return f"{n} patient{'' if n == 1 else 's'}"
 
 
 def model_arguments(model: RiskModel) -> dict[str, Any]:

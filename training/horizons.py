@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from crsrisk.therapies import Therapy, is_engager, window_hours
+from crsrisk.therapies import Therapy, is_engager, therapy, window_hours
 
 REST: None = None
 DEFAULT_HORIZONS: tuple[float | None, ...] = (24.0, 72.0, REST)
@@ -24,6 +25,25 @@ def scheduled_window_hours(therapy: Therapy, dose: int) -> float:
         return window
     gap = therapy.doses[dose].hours - therapy.doses[dose - 1].hours
     return min(window, gap) if gap > 0 else window
+
+
+def planned_window_ends(
+    keys: Sequence[str],
+    dose: NDArray[np.int64],
+    landmark: NDArray[np.float64],
+    extra: Mapping[str, Therapy] | None = None,
+) -> NDArray[np.float64]:
+    """End of each row's window in hours from its dose, as the schedule plans it.
+
+    Where the next dose is late at the landmark, the window of the class counts.
+    """
+    ends: dict[tuple[str, int], tuple[float, float]] = {}
+    pairs = list(zip(keys, dose.tolist(), strict=True))
+    for key, number in dict.fromkeys(pairs):
+        known = therapy(key, extra)
+        ends[key, number] = (scheduled_window_hours(known, number), window_hours(known))
+    planned, whole = np.array([ends[pair] for pair in pairs], dtype=np.float64).reshape(-1, 2).T
+    return np.where(landmark < planned, planned, whole)
 
 
 def expand(
@@ -53,3 +73,11 @@ def expand(
     row, hour, is_rest = np.concatenate(rows), np.concatenate(hours), np.concatenate(whole)
     order = np.lexsort((hour, row))
     return row[order], hour[order], is_rest[order]
+
+
+def closing_hours(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Hour of the course at which a row stops counting: the horizon's end, or the next dose if that came first."""
+    dose = rows["dose_hours"].to_numpy(dtype=np.float64)
+    after_dose = (rows["landmark_hours"] + rows["horizon_hours"]).to_numpy(dtype=np.float64)
+    window = rows["window_end"].to_numpy(dtype=np.float64)
+    return dose + np.minimum(after_dose, window)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crsrisk.cohort import Cohort
 from training.censoring import inverse_weights
-from training.horizons import DEFAULT_HORIZONS, expand
+from training.horizons import DEFAULT_HORIZONS, closing_hours, expand, planned_window_ends
 from training.outcomes import CourseOutcomes, course_outcomes
 
 Array = NDArray[np.float64]
@@ -169,7 +169,15 @@ def _base_rows(cohort: Cohort, doses: pd.DataFrame, landmarks: Sequence[float]) 
     opened["doses"] = opened.groupby("course")["dose"].transform("max")
     marks = pd.DataFrame({"landmark_hours": np.unique(np.asarray(landmarks, dtype=np.float64))})
     rows = opened.merge(marks, how="cross").sort_values(["course", "dose", "landmark_hours"], kind="stable")
-    return rows[rows["landmark_hours"] < rows["window_end"]].reset_index(drop=True)
+    rows = rows[rows["landmark_hours"] < rows["window_end"]].reset_index(drop=True)
+    # when the next dose came is not known at the landmark: a horizon follows the schedule, as in serving
+    rows["planned_end"] = planned_window_ends(
+        rows["therapy"].tolist(),
+        rows["dose"].to_numpy(),
+        rows["landmark_hours"].to_numpy(),
+        cohort.therapies,
+    )
+    return rows
 
 
 def _at_risk(base: pd.DataFrame, outcomes: CourseOutcomes, steps: _Steps) -> pd.DataFrame:
@@ -212,7 +220,7 @@ def _with_horizons(
 ) -> pd.DataFrame:
     row, hours, rest = expand(
         base["landmark_hours"].to_numpy(dtype=np.float64),
-        base["window_end"].to_numpy(dtype=np.float64),
+        base["planned_end"].to_numpy(dtype=np.float64),
         horizons,
     )
     rows = base.iloc[row].assign(horizon_hours=hours, rest_of_window=rest).reset_index(drop=True)
@@ -226,7 +234,7 @@ def _label(rows: pd.DataFrame, outcomes: CourseOutcomes) -> pd.DataFrame:
     """Adds severe, known (followed long enough), timed (placeable), uncertain (rests on a possible grade)."""
     course = rows["course"].to_numpy()
     start = (rows["dose_hours"] + rows["landmark_hours"]).to_numpy()
-    end = start + rows["horizon_hours"].to_numpy()
+    end = closing_hours(rows)
     when = outcomes.severe_hours[course]
     untimed = outcomes.severe[course] & np.isnan(when)
     severe = ((when > start) & (when <= end + _TOLERANCE)) | (untimed & rows["rest_of_window"].to_numpy())

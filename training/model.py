@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsrisk.errors import ModelError
-from crsrisk.therapies import Therapy, therapy, window_hours
-from training.horizons import DEFAULT_HORIZONS, expand, scheduled_window_hours
+from crsrisk.therapies import Therapy
+from training.horizons import DEFAULT_HORIZONS, expand, planned_window_ends
 from training.offset import OffsetSpec, sigmoid
 from training.trees import FlatTrees, flat_trees
 
@@ -226,25 +226,6 @@ class RiskModel:
         variance = np.cumsum((margins - centre) ** 2, axis=0)[-1] / (len(margins) - 1)
         spread: Array = np.sqrt(variance)
         return spread
-
-
-def planned_window_ends(
-    keys: Sequence[str],
-    dose: NDArray[np.int64],
-    landmark: Array,
-    extra: Mapping[str, Therapy] | None = None,
-) -> Array:
-    """End of each row's window in hours from its dose, as the schedule plans it.
-
-    Where the next dose is late at the landmark, the window of the class counts.
-    """
-    ends: dict[tuple[str, int], tuple[float, float]] = {}
-    pairs = list(zip(keys, dose.tolist(), strict=True))
-    for key, number in dict.fromkeys(pairs):
-        known = therapy(key, extra)
-        ends[key, number] = (scheduled_window_hours(known, number), window_hours(known))
-    planned, whole = np.array([ends[pair] for pair in pairs], dtype=np.float64).reshape(-1, 2).T
-    return np.where(landmark < planned, planned, whole)
 
 
 def _never_falling(risk: Array, row: NDArray[np.int64]) -> Array:

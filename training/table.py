@@ -71,8 +71,8 @@ def _cell(row: Mapping[Any, Any]) -> str:
     if np.isnan(value):
         return f"undefined: {row['reason']}" if row["reason"] else "undefined"
     if np.isnan(low):
-        return f"{value:.3f}"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+        return f"{value:.3f} ({row['reason']})" if row.get("reason") else f"{value:.3f}"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})".replace("-0.000", "0.000")
 
 
 def comparison_notes(table: pd.DataFrame, family: str, strategy: str) -> list[str]:

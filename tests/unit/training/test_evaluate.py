@@ -142,3 +142,37 @@ def test_repeats_of_a_row_are_averaged_before_they_are_judged():
     table = evaluate(given, resamples=0)
     averaged = evaluate(given.assign(risk=mean)[given["repeat"] == 0], resamples=0)
     pd.testing.assert_frame_equal(table, averaged)
+
+
+def _risks(n: int, events: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    severe = (np.arange(n) < events).astype(float)
+    return rng.uniform(0.05, 0.4, n) + 0.1 * severe, severe, np.arange(n).astype(str).astype(object)
+
+
+@pytest.mark.parametrize(("events", "shown"), [(9, False), (10, True), (51, False)])
+def test_fewer_than_ten_patients_of_either_kind_give_no_interval(events, shown):
+    found = metrics(*_risks(60, events), resamples=200)["auroc"]
+    assert np.isfinite(found.value)
+    assert np.isfinite(found.low) == shown
+    assert ("too few for an interval" in found.reason) != shown
+
+
+def test_equal_risks_have_no_calibration_slope():
+    _, severe, patient = _risks(80, 20)
+    found = metrics(np.full(80, 0.25), severe, patient, resamples=100)["calibration_slope"]
+    assert np.isnan(found.value)
+    assert found.reason == "the risks hardly differ"
+
+
+def test_risks_that_separate_the_outcomes_have_no_calibration_slope():
+    _, severe, patient = _risks(80, 20)
+    risk = np.where(severe == 1, 0.6, 0.3) + 0.001 * np.arange(80)
+    found = metrics(risk, severe, patient, resamples=100)["calibration_slope"]
+    assert np.isnan(found.value)
+    assert found.reason == "the risks separate the outcomes"
+
+
+def test_an_interval_holds_its_value():
+    for metric in metrics(*_risks(200, 40), resamples=300).values():
+        assert metric.low <= metric.value <= metric.high

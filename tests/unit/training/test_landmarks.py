@@ -62,13 +62,30 @@ def test_severe_at_an_earlier_dose_ends_the_risk_of_later_doses():
     assert found[2, 0.0] == {24.0: 0, 72.0: 1, 168.0: 1}
 
 
-def test_an_engager_window_ends_at_the_next_dose():
-    doses = [("a", h, "bsab_dose", 2.5) for h in (0.0, 48.0)]
+@pytest.mark.parametrize("second", [48.0, 90.0, 150.0, 168.0])
+def test_when_the_next_dose_came_changes_no_horizon(second):
+    doses = [("a", h, "bsab_dose", 2.5) for h in (0.0, second)]
     given = cohort([course("a", therapy=GLOFIT, follow_up=600.0)], [*doses, *quiet("a", 300.0)])
     found = labels(landmark_table(given, (0.0, 24.0)), "a")
-    assert found[1, 0.0] == {24.0: 0, 48.0: 0}
-    assert found[1, 24.0] == {24.0: 0}
+    assert found[1, 0.0] == {24.0: 0, 72.0: 0, 168.0: 0}
+    assert found[1, 24.0] == {24.0: 0, 72.0: 0, 144.0: 0}
     assert found[2, 0.0] == {24.0: 0, 72.0: 0, 168.0: 0}
+
+
+def test_severe_after_the_next_dose_counts_for_that_dose_alone():
+    doses = [("a", h, "bsab_dose", 2.5) for h in (0.0, 48.0)]
+    given = cohort(
+        [course("a", therapy=GLOFIT, follow_up=600.0)], [*doses, *quiet("a", 40.0), *severe_at("a", 60.0)]
+    )
+    found = labels(landmark_table(given, (0.0, 24.0)), "a")
+    assert found[1, 0.0] == {24.0: 0, 72.0: 0, 168.0: 0}
+    assert found[2, 0.0] == {24.0: 1, 72.0: 1, 168.0: 1}
+
+
+def test_a_landmark_after_the_next_dose_is_no_row_of_the_dose_before():
+    doses = [("a", h, "bsab_dose", 2.5) for h in (0.0, 20.0)]
+    given = cohort([course("a", therapy=GLOFIT, follow_up=600.0)], [*doses, *quiet("a", 300.0)])
+    assert sorted(labels(landmark_table(given, (0.0, 24.0)), "a")) == [(1, 0.0), (2, 0.0), (2, 24.0)]
 
 
 def test_follow_up_shorter_than_the_horizon_is_never_no_event():

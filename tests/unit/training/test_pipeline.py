@@ -155,3 +155,22 @@ def test_curves_agree_with_scikit_learn():
     ours = precision_recall_points(risk, severe, weight)
     assert ours.y == pytest.approx(precision[:-1][::-1], abs=1e-12)
     assert ours.x == pytest.approx(recall[:-1][::-1], abs=1e-12)
+
+
+def test_a_cohort_of_severe_cases_alone_gets_the_base_rate_and_says_so():
+    found = train(cohort(*some(40, 40)), landmarks=(0.0,), n_folds=2, refits=0, resamples=0)[0]
+    assert found.model.strategy == "offset"
+    assert any("One outcome alone says nothing" in note for note in found.notes)
+
+
+def test_trees_answer_only_horizons_that_had_both_outcomes():
+    courses, _ = given = some(80, 40)
+    outcomes = [
+        {"course_id": c["course_id"], "peak_grade": 3, "system": "ASTCT", "severe_hours": 60.0}
+        if k < 40
+        else {"course_id": c["course_id"], "peak_grade": 1, "system": "ASTCT"}
+        for k, c in enumerate(courses)
+    ]
+    found = train(cohort(*given, outcomes=outcomes), landmarks=(0.0,), n_folds=2, refits=0, resamples=0)[0]
+    assert found.model.strategy == "shared"
+    assert found.model.horizons == (72.0, None)  # nobody became severe within 24 h
