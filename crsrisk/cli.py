@@ -212,8 +212,10 @@ def score(
     risks = verbs.score(cohort, model=model, landmarks=_hours(landmarks))
     _write(risks, out)
     abstained = int(risks["abstained"].sum())
-    facts = {"file": str(out), "rows": len(risks), "abstained": abstained}
-    _print(facts, f"{facts['rows']} risks in {out}, {abstained} of them abstained with a reason", as_json)
+    notes = [note for note in risks["notes"].unique().tolist() if note]
+    facts = {"file": str(out), "rows": len(risks), "abstained": abstained, "notes": notes}
+    told = f"{facts['rows']} risks in {out}, {abstained} of them abstained with a reason"
+    _print(facts, "\n".join([told, *notes]), as_json)
 
 
 @app.command()

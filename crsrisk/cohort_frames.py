@@ -73,6 +73,7 @@ class Cohort:
     path: the folder it was read from.
     ledger: account of what was not used; see rejected, unused, adjusted, counts.
     unused_events: events of unknown variables as reported; `write_cohort` writes them again.
+    simulated: no patient in it exists; every model trained on it says so.
     """
 
     courses: pd.DataFrame
@@ -83,6 +84,7 @@ class Cohort:
     path: Path | None = None
     ledger: Ledger = field(default_factory=Ledger)
     unused_events: pd.DataFrame = field(default_factory=lambda: frame(UNUSED_EVENT_COLUMNS))
+    simulated: bool = False
 
     @cached_property
     def rejected(self) -> pd.DataFrame:

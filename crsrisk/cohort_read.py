@@ -66,6 +66,7 @@ def read_cohort(path: str | Path, *, as_of: datetime | None = None) -> Cohort:
         path=folder.path,
         ledger=ledger,
         unused_events=frame(UNUSED_EVENT_COLUMNS, **events.unused),
+        simulated=folder.simulated,
     )
 
 

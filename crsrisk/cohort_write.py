@@ -67,7 +67,9 @@ def write_cohort(
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            write_text(draft / "cohort.toml", f"contract = {CONTRACT}\n")
+            simulated = isinstance(cohort, Cohort) and cohort.simulated
+            marked = "simulated = true\n" if simulated else ""
+            write_text(draft / "cohort.toml", f"contract = {CONTRACT}\n{marked}")
             if therapies:
                 write_text(draft / "therapies.toml", therapies_toml(therapies))
             for name, table in tables.items():

@@ -34,6 +34,7 @@ class RawFolder:
     contract: int  # as the folder states it
     tables: Tables
     therapies: Mapping[str, Any]  # therapies.toml as read
+    simulated: bool = False  # no patient in it exists
 
 
 def read_folder(path: Path, problems: Problems) -> RawFolder | None:
@@ -44,16 +45,18 @@ def read_folder(path: Path, problems: Problems) -> RawFolder | None:
             f"courses.parquet; `crsrisk template` writes an empty one"
         )
         return None
-    contract = _read_contract(path / "cohort.toml", problems)
-    if contract is None:
+    stated = _read_contract(path / "cohort.toml", problems)
+    if stated is None:
         return None
+    contract, simulated = stated
     found = {name: find_table(path, name, problems) for name in TABLES}
     read = {name: read_table(file, name, problems) for name, file in found.items() if file is not None}
     if None in read.values() and not problems.sentences:
         raise AssertionError("a table that can't be read is a problem")
     tables: Tables = {name: table for name, table in read.items() if table is not None}
     tables = upgrade(tables, contract)
-    return RawFolder(path, contract, tables, _read_toml(path / "therapies.toml", problems) or {})
+    therapies = _read_toml(path / "therapies.toml", problems) or {}
+    return RawFolder(path, contract, tables, therapies, simulated)
 
 
 def upgrade(
@@ -68,13 +71,20 @@ def upgrade(
     return tables
 
 
-def _read_contract(file: Path, problems: Problems) -> int | None:
+def _read_contract(file: Path, problems: Problems) -> tuple[int, bool] | None:
+    """Contract number and whether the cohort is simulated, None after noting what is wrong."""
     content = _read_toml(file, problems)
     if content is None:
         return None
     for key in content:
-        if key != "contract":
-            problems.add(f"cohort.toml: {named(key)} is not known; accepted: contract; remove the line")
+        if key not in ("contract", "simulated"):
+            problems.add(
+                f"cohort.toml: {named(key)} is not known; accepted: contract, simulated; remove the line"
+            )
+    simulated = content.get("simulated", False)
+    if not isinstance(simulated, bool):
+        problems.add("cohort.toml: simulated is no truth value; accepted: true or false")
+        return None
     contract = content.get("contract", CONTRACT)
     if isinstance(contract, bool) or not isinstance(contract, int) or contract < 0:
         problems.add(
@@ -87,7 +97,7 @@ def _read_contract(file: Path, problems: Problems) -> int | None:
             f"{CONTRACT}; upgrade crsrisk, or write the folder again with contract = {CONTRACT}"
         )
         return None
-    return contract
+    return contract, simulated
 
 
 def _read_toml(file: Path, problems: Problems) -> dict[str, Any] | None:

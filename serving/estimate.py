@@ -322,6 +322,9 @@ def _take(table: FeatureTable, rows: list[int]) -> FeatureTable:
     return FeatureTable(table.rows.iloc[rows].reset_index(drop=True), table.values[rows], table.names, times)
 
 
+SIMULATED = "The model was trained on simulated patients: its numbers say nothing about a real one."
+
+
 def _notes(used: Therapy, model: RiskModel | None) -> tuple[str, ...]:
     """What a reader must know about the model behind the number."""
     if used.family is None:
@@ -332,7 +335,7 @@ def _notes(used: Therapy, model: RiskModel | None) -> tuple[str, ...]:
         )
     if model is None:
         return ()
-    notes = []
+    notes = [SIMULATED] if model.simulated else []
     counted = f"{model.n_events} severe in {model.n_patients} patients"
     if model.strategy == "offset":
         notes.append(

@@ -26,6 +26,7 @@ _COUNTED = r"(?P<events>\d+) severe in (?P<patients>\d+) patients"
 NOTES = (
     (re.compile(rf"Insufficient events: {_COUNTED}"), "page.note.offset"),
     (re.compile(rf"Few events: {_COUNTED}"), "page.note.shared"),
+    (re.compile(r"The model was trained on simulated patients"), "page.note.simulated"),
     (re.compile(r"The model saw no patient with this therapy"), "page.model.therapy_unseen"),
     (re.compile(r"Published rate of severe CRS"), "page.note.published"),
 )

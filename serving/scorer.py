@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOP = 10  # contributions in a row of a cohort file
 SCORE_COLUMNS = (
     "course_id", "dose", "landmark_hours", "horizon_hours", "risk", "low", "high", "abstained", "reason",
-    "therapy", "family", "therapy_seen", "model", "version", "digest", "contributions",
+    "therapy", "family", "therapy_seen", "model", "version", "digest", "notes", "contributions",
 )  # fmt: skip
 _UNITS = {feature.name: feature.unit for feature in FEATURES} | {"landmark_hours": "h", "horizon_hours": "h"}
 
@@ -173,6 +173,7 @@ def _lines(row: RowEstimate) -> list[dict[str, Any]]:
         "model": None if row.info is None else row.info.name,
         "version": None if row.info is None else row.info.version,
         "digest": None if row.info is None else row.info.digest,
+        "notes": " ".join(row.notes),
     }
     if not row.risks:
         return [shared]

@@ -133,6 +133,7 @@ def _model_json(model: RiskModel) -> str:
         "parameters": dict(model.parameters),
         "libraries": dict(model.libraries),
         "seed": model.seed,
+        "simulated": model.simulated,
         "notes": list(model.notes),
     }
     return json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -159,6 +160,7 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             parameters=stored["parameters"],
             libraries=stored["libraries"],
             seed=stored["seed"],
+            simulated=stored["simulated"],
             notes=tuple(stored["notes"]),
         )
     except (KeyError, TypeError) as wrong:

@@ -77,7 +77,14 @@ class Prepared:
         """What a fit on these rows may see."""
         onsets = self.labels.onsets
         seen = onsets["patient_id"].isin(rows.rows["patient_id"].unique())
-        return FitInput(rows, onsets[seen], self.cohort.therapies, self.feature_digest, self.monotone)
+        return FitInput(
+            rows,
+            onsets[seen],
+            self.cohort.therapies,
+            self.feature_digest,
+            self.monotone,
+            simulated=self.cohort.simulated,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,7 @@ class FitInput:
     extra: Mapping[str, Therapy]
     feature_digest: str
     monotone: Mapping[str, int]
+    simulated: bool = False
 
 
 def choose_strategy(events: int) -> Strategy:
@@ -121,6 +122,7 @@ def fit_family(
         therapies_seen=_patients_by_therapy(mine),
         libraries={name: version(name) for name in LIBRARIES},
         seed=seed,
+        simulated=given.simulated,
         horizons=_labelled_horizons(mine) if strategy != "offset" else DEFAULT_HORIZONS,
         notes=(strategy_note(family, strategy, events, others, lenders(given.design, family)),),
     )

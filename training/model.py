@@ -93,6 +93,7 @@ class RiskModel:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    simulated: bool = False  # trained on simulated patients
     notes: tuple[str, ...] = ()
 
     @property

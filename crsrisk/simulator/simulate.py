@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH = 500
 LANDMARKS = (0.0, 24.0, 48.0, 72.0)
 HORIZONS: tuple[float | None, ...] = (24.0, 72.0, None)
-CONTRACT_LINE = "contract = 1\n"
+CONTRACT_LINE = "contract = 1\nsimulated = true\n"
 FIRST_DAY = datetime(2025, 1, 6, tzinfo=UTC)  # of simulated calendars
 
 

@@ -39,9 +39,23 @@ def test_attrition_metrics_and_out_of_fold_risks_are_kept(mlflow, child):
     assert {"attrition.csv", "metrics.csv", "out_of_fold.csv"} <= set(files(mlflow, child, "tables"))
 
 
-def test_metrics_come_with_their_interval(child):
-    metrics = child.data.metrics
-    assert metrics["auroc_pooled_low"] <= metrics["auroc_pooled"] <= metrics["auroc_pooled_high"]
+def test_metrics_come_with_their_interval_or_the_reason_for_none(mlflow, child, tmp_path):
+    import pandas as pd
+
+    path = mlflow.download_artifacts(child.info.run_id, "tables/metrics.csv", str(tmp_path))
+    table = pd.read_csv(path)
+    pooled = table[
+        table["landmark_hours"].isna() & (table["horizon"] == "rest") & (table["model"] == "crsrisk")
+    ]
+    auroc = pooled.set_index("metric").loc["auroc"]
+    logged = child.data.metrics
+    assert logged["auroc_pooled"] == pytest.approx(auroc["value"])
+    fewest = min(auroc["events"], auroc["n"] - auroc["events"])
+    if fewest < 10:
+        assert "auroc_pooled_low" not in logged
+        assert "too few for an interval" in auroc["reason"]
+    else:
+        assert logged["auroc_pooled_low"] <= logged["auroc_pooled"] <= logged["auroc_pooled_high"]
 
 
 def test_seed_folds_digest_and_strategy_are_stated(child, small_cohort):

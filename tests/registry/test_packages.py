@@ -43,7 +43,9 @@ def test_constraints_are_names_and_versions_only():
 
 
 def test_no_pickle_outside_tests():
-    unsafe = re.compile(r"\b(import|from) (pickle|cloudpickle|joblib|dill)\b|joblib\.(load|dump)|pickle\.loads?")
+    unsafe = re.compile(
+        r"\b(import|from) (pickle|cloudpickle|joblib|dill)\b|joblib\.(load|dump)|pickle\.loads?"
+    )
     places = [p for package in (*PACKAGES, "benchmarks") for p in (ROOT / package).rglob("*.py")]
     assert [p.name for p in places if unsafe.search(p.read_text(encoding="utf-8"))] == []
 
