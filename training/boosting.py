@@ -115,7 +115,11 @@ class InnerFolds:
         learn = np.flatnonzero(self.fold != k)
         held = np.flatnonzero((self.fold == k) & self.training.own)
         outside = whole.subset(held.tolist()).construct() if len(held) else None
-        return whole.subset(learn.tolist()).construct(), held, outside
+        inside = whole.subset(learn.tolist()).construct()
+        # as heavy as all rows together: lambda then shrinks a leaf here as much as in the final fit, and the rounds
+        # and the calibration found here fit its trees
+        inside.set_weight(self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum())
+        return inside, held, outside
 
     def _booster(self, params: Mapping[str, Any], k: int) -> lightgbm.Booster:
         import lightgbm
