@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 WARD_COURSES = 24
 WARD_SEED = 1_000  # added to the seed: nobody on the ward was trained on
-TRIALS = 2
+TRIALS = 1
+FOLDS = 3
+REFITS = 8
 RESAMPLES = 200  # enough to show an interval; `crsrisk train` takes more
 STEPS = 6
 KNOWN_AT_ADMISSION = ("age", "weight")
@@ -107,7 +109,14 @@ def demonstrate(
     cohort = read_cohort(cohort_folder)
     uri = settings.tracking_uri
     training = train_and_register(
-        cohort, trials=TRIALS, seed=seed, resamples=RESAMPLES, tracking_uri=uri, progress=progress
+        cohort,
+        trials=TRIALS,
+        seed=seed,
+        resamples=RESAMPLES,
+        n_folds=FOLDS,
+        refits=REFITS,
+        tracking_uri=uri,
+        progress=progress,
     )
     step(3, "trained and registered")
     promoted = [promote(r.info.name, r.info.version, REASON, tracking_uri=uri) for r in training.registered]
