@@ -27,7 +27,9 @@ def main() -> int:
     ratio = median(shown) / median(bare)
     figures.add("crsrisk --help", round(ratio, 1), "at most 20x", ok=ratio <= 20, against="python -c pass")
     probe = f"import crsrisk, sys; print([m for m in {HEAVY} if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
+    loaded = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    ).stdout.strip()
     figures.add("heavy modules after import crsrisk", loaded, "none", ok=loaded == "[]")
     return figures.finish()
 

@@ -118,7 +118,9 @@ class InnerFolds:
         inside = whole.subset(learn.tolist()).construct()
         # as heavy as all rows together: lambda then shrinks a leaf here as much as in the final fit, and the rounds
         # and the calibration found here fit its trees
-        inside.set_weight(self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum())
+        inside.set_weight(
+            self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum()
+        )
         return inside, held, outside
 
     def _booster(self, params: Mapping[str, Any], k: int) -> lightgbm.Booster:
