@@ -1,0 +1,103 @@
+"""What a code stands for: the site map first, then the catalogues `codes.csv` and `analytes.csv`.
+
+A code that neither lists stands for nothing; its record is kept as an event that is not used.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from crsrisk.analytes import analyte_for_code, analytes
+from crsrisk.data_files import rows
+from crsrisk.readers.record import CODE_SEPARATOR
+from crsrisk.readers.site_map import SiteMap
+
+OWN = "urn:crsrisk"
+"""System of our own names: 'urn:crsrisk|crp', 'urn:crsrisk|therapy:tec_MM', 'urn:crsrisk|birth_date'."""
+PREFIXES = ("product", "therapy", "disease", "grade", "peak_grade")
+PERSON_FACTS = ("sex", "birth_date", "site", "indication")
+
+
+class Meaning(NamedTuple):
+    """What a code stands for.
+
+    kind: `variable`, `product`, `therapy`, `disease`, `grade`, `peak_grade`, `person` or `ignore`.
+    target: analyte key, product, therapy key, token of a disease, grading system, or fact of a person.
+    value: fixed value of the variable, such as resp_support 4 of a ventilator; '' when the record brings it.
+    """
+
+    kind: str
+    target: str
+    value: str = ""
+
+
+def coding(system: str, code: str) -> str:
+    """One coding as records carry it."""
+    return f"{system}|{code}"
+
+
+def codings(*pairs: tuple[str, str]) -> str:
+    """Several codings as records carry them, the preferred one first."""
+    return CODE_SEPARATOR.join(f"{system}|{code}" for system, code in pairs)
+
+
+def meaning(codes: str, site: SiteMap) -> Meaning | None:
+    """The meaning of the first coding that has one: every coding by the site map, then by the catalogue.
+
+    Args:
+        codes: as in `Record.codes`.
+        site: the site map, whose codes are 'system|code', or 'code' alone for a code without a system.
+    """
+    parts = [part for part in codes.split(CODE_SEPARATOR) if part]
+    for part in parts:
+        stated = site.codes.get(part) or site.codes.get(part.removeprefix("|"))
+        if stated is not None:
+            return target_meaning(stated)
+    for part in parts:
+        system, _, code = part.partition("|")
+        found = _catalogue_meaning(system, code)
+        if found is not None:
+            return found
+    return None
+
+
+def target_meaning(target: str) -> Meaning | None:
+    """The meaning that a target of the site map or of our own system states; None when there is none such."""
+    if target == "ignore":
+        return Meaning("ignore", "")
+    kind, colon, rest = target.partition(":")
+    if colon and kind in PREFIXES:
+        return Meaning(kind, rest)
+    if colon and kind == "device":
+        variable, _, value = rest.partition("=")
+        return Meaning("variable", variable, value) if variable in analytes() else None
+    if target in PERSON_FACTS:
+        return Meaning("person", target)
+    return Meaning("variable", target) if target in analytes() else None
+
+
+def _catalogue_meaning(system: str, code: str) -> Meaning | None:
+    if system == OWN:
+        return target_meaning(code)
+    exact, prefixes = _table()
+    found = exact.get((system, code))
+    if found is not None:
+        return found
+    for length in range(len(code) - 1, 0, -1):
+        found = prefixes.get((system, code[:length]))
+        if found is not None:
+            return found
+    variable = analyte_for_code(system, code)
+    return None if variable is None else Meaning("variable", variable)
+
+
+@cache
+def _table() -> tuple[Mapping[tuple[str, str], Meaning], Mapping[tuple[str, str], Meaning]]:
+    """Meanings of whole codes and of prefixes (`C83.3*`) in codes.csv, by system and code."""
+    exact: dict[tuple[str, str], Meaning] = {}
+    prefixes: dict[tuple[str, str], Meaning] = {}
+    for row in rows("codes.csv"):
+        into = prefixes if row["code"].endswith("*") else exact
+        into[row["system"], row["code"].removesuffix("*")] = Meaning(row["kind"], row["target"], row["value"])
+    return MappingProxyType(exact), MappingProxyType(prefixes)
