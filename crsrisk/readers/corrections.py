@@ -1,0 +1,84 @@
+"""Which version of each statement counts, whatever the order in which they arrived.
+
+Records with an identity are versions of one statement: the newest counts, a withdrawn one removes all. Records without
+one count once however often they were delivered. What arrives first never matters.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crsrisk.readers.account import Account
+from crsrisk.readers.record import Record
+from crsrisk.times import NOT_A_TIME
+
+CONFLICT = (
+    "CONFLICT: versions of one record that differ and do not say which is newer; accepted: versions with a time or "
+    "number of revision"
+)
+MEANT = ("codes", "start_us", "end_us", "value", "unit", "comparator", "rate", "rate_unit")
+"""What a statement says; a version that changes none of it is the same statement again."""
+CONTENT = tuple(name for name in Record._fields if name not in ("position", "revised_us", "revision"))
+_RANK = {"preliminary": 0, "final": 1, "withdrawn": 2}
+
+
+def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
+    """The records that count, in an order that depends on their content alone.
+
+    A version that changed what was said is known from its revision on: the value before it is gone, and the new one
+    must not be used earlier. Of versions without a revision the later status counts (withdrawn, final,
+    preliminary); of equal status and other content none does.
+
+    Args:
+        records: columns of `Record`, all records of the patients in it.
+        account: takes the fates `duplicate`, `superseded`, `withdrawn` and the quarantined conflicts.
+    """
+    identity = records["identity"].to_numpy(dtype=object)
+    content = _hash(records, CONTENT)
+    statement = np.where(identity == "", content, _hash(records, ("patient_id", "identity")))
+    named = identity != ""
+    revised = np.where(named, records["revised_us"].to_numpy(), 0)
+    revision = np.where(named, records["revision"].to_numpy(), 0)
+    rank = records["status"].map(_RANK).to_numpy(dtype=np.int64)
+    order = np.lexsort((content, rank, revision, revised, named, statement))
+    keys = [values[order] for values in (statement, named, revised, revision, rank, content)]
+    same = [_same_as_before(key) for key in keys]
+    statement_again = same[0] & same[1]
+    again = statement_again & same[2] & same[3] & same[5]
+    account.fate("duplicate", int(again.sum()))
+    order, keys = order[~again], [key[~again] for key in keys]
+    last = np.ones(order.size, dtype=np.bool_)
+    last[:-1] = ~(_same_as_before(keys[0]) & _same_as_before(keys[1]))[1:]
+    winner_of = np.cumsum(last) - last  # place of the winner of each record's statement
+    winners = np.flatnonzero(last)
+    tied = np.logical_and.reduce([key == key[winners][winner_of] for key in keys[:5]])
+    conflicting = (np.bincount(winner_of[tied], minlength=winners.size) > 1)[winner_of] & tied
+    for row in order[conflicting].tolist():
+        account.quarantine_record(records["position"].iat[row], records["patient_id"].iat[row], CONFLICT)
+    withdrawn = last & (rank[order] == _RANK["withdrawn"]) & ~conflicting
+    account.fate("withdrawn", int(withdrawn.sum()))
+    account.fate("superseded", int((~last & ~conflicting).sum()))
+    kept = records.take(order[last & ~conflicting & ~withdrawn])
+    changed = _changed(_hash(records, MEANT)[order], winner_of, winners)
+    return _known_from_revision(kept, changed[(~conflicting & ~withdrawn)[last]]).reset_index(drop=True)
+
+
+def _changed(meant: NDArray[np.uint64], winner_of: NDArray[np.int64], winners: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Per statement whether an older version said something else."""
+    other = meant != meant[winners][winner_of]
+    return np.bincount(winner_of[other], minlength=winners.size) > 0
+
+
+def _known_from_revision(kept: pd.DataFrame, changed: NDArray[np.bool_]) -> pd.DataFrame:
+    revised = np.where(changed, kept["revised_us"].to_numpy(), NOT_A_TIME)
+    return kept.assign(known_us=np.maximum(kept["known_us"].to_numpy(), revised))
+
+
+def _hash(records: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.uint64]:
+    return pd.util.hash_pandas_object(records[list(columns)], index=False).to_numpy()
+
+
+def _same_as_before(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    same = np.zeros(values.size, dtype=np.bool_)
+    same[1:] = values[1:] == values[:-1]
+    return same
