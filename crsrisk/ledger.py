@@ -1,12 +1,88 @@
 """Keeps account of what reading did not use: rejected, unknown, adjusted, duplicate; never a value."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 AVAILABLE_BEFORE_SPECIMEN = "AVAILABLE_BEFORE_SPECIMEN: known from the time of the specimen on"
+
+COUNTS = ("rows", "used", "rejected", "unused", "duplicates")
+
+
+@dataclass
+class Account:
+    """A ledger in numbers: small for any size of cohort, and to be added up over its parts.
+
+    counts: per table the rows that came, and how many of them were used, rejected, unused, duplicates.
+    rejected: per table, column, variable and reason the number of rows and the first of them in the file.
+    unused: per table, kind ('variable' or 'column') and name the number of rows.
+    adjusted: per table, column and reason the number of values changed by a rule.
+    """
+
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    rejected: dict[tuple[str, str, str, str], list[int]] = field(default_factory=dict)
+    unused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    adjusted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def add(self, other: Account) -> None:
+        """Add the account of another part of the same cohort."""
+        for table, counts in other.counts.items():
+            mine = self.counts.setdefault(table, [0] * len(COUNTS))
+            self.counts[table] = [here + there for here, there in zip(mine, counts, strict=True)]
+        for key, (rows, first) in other.rejected.items():
+            before, earliest = self.rejected.get(key, (0, first))
+            self.rejected[key] = [before + rows, min(earliest, first)]
+        self.unused.update(other.unused)
+        self.adjusted.update(other.adjusted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As rows of JSON; what was rejected for most rows comes first."""
+        rejected = sorted(self.rejected.items(), key=lambda entry: (-entry[1][0], entry[0]))
+        return {
+            "counts": {
+                table: dict(zip(COUNTS, counts, strict=True)) for table, counts in self.counts.items()
+            },
+            "rejected": [
+                {
+                    "table": key[0],
+                    "column": key[1],
+                    "variable": key[2],
+                    "reason": key[3],
+                    "rows": rows,
+                    "row": row,
+                }
+                for key, (rows, row) in rejected
+            ],
+            "unused": [
+                {"table": key[0], "kind": key[1], "variable": key[2], "rows": rows}
+                for key, rows in sorted(self.unused.items())
+            ],
+            "adjusted": [
+                {"table": key[0], "column": key[1], "reason": key[2], "rows": rows}
+                for key, rows in sorted(self.adjusted.items())
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Account:
+        """The account that `to_dict` wrote."""
+        return cls(
+            {table: [counts[name] for name in COUNTS] for table, counts in content["counts"].items()},
+            {
+                (row["table"], row["column"], row["variable"], row["reason"]): [row["rows"], row["row"]]
+                for row in content["rejected"]
+            },
+            Counter({(row["table"], row["kind"], row["variable"]): row["rows"] for row in content["unused"]}),
+            Counter(
+                {(row["table"], row["column"], row["reason"]): row["rows"] for row in content["adjusted"]}
+            ),
+        )
 
 
 class Ledger:
@@ -69,9 +145,20 @@ class Ledger:
 
     def count_cells(self) -> Mapping[str, object]:
         """Columns of the table of row counts."""
-        names = ("rows", "used", "rejected", "unused", "duplicates")
         built: dict[str, object] = {"table": list(self._counts)}
-        return built | {name: [row[i] for row in self._counts.values()] for i, name in enumerate(names)}
+        return built | {name: [row[i] for row in self._counts.values()] for i, name in enumerate(COUNTS)}
+
+    def account(self) -> Account:
+        """The same in numbers, without a row per rejected value."""
+        rejected: dict[tuple[str, str, str, str], list[int]] = {}
+        names = ("table", "column", "variable", "reason", "row")
+        cells = zip(*(cast("list[Any]", self._rejected[name]) for name in names), strict=True)
+        for table, column, variable, reason, row in cells:
+            entry = rejected.setdefault((table, column, variable, reason), [0, row])
+            entry[0] += 1
+            entry[1] = min(entry[1], row)
+        counts = {table: list(counts) for table, counts in self._counts.items()}
+        return Account(counts, rejected, Counter(self._unused), Counter(self._adjusted))
 
 
 def _columns(names: tuple[str, str, str], counted: Counter[tuple[str, str, str]]) -> Mapping[str, object]:

@@ -1,6 +1,6 @@
 """Collects everything wrong with a cohort folder, so that its owner reads all of it at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,30 +20,66 @@ def named(text: object) -> str:
     return repr(shown if len(shown) <= NAME_LENGTH else shown[:NAME_LENGTH] + "...")
 
 
+Noted = tuple[tuple[str, ...], int, int]
+"""What was noted: the parts of the sentence, its first line in the file, and how many lines share it."""
+
+
 class Problems:
-    """Sentences about one cohort folder, to be raised together."""
+    """Sentences about one cohort folder, to be raised together.
+
+    A sentence about rows is noted as what was looked for, even when no row has it: parts of a table that are
+    read one after the other then tell the same sentences in the same order as the table read at once.
+    """
 
     def __init__(self) -> None:
-        self.sentences: list[str] = []
+        self._found: dict[tuple[str, ...], tuple[int, int]] = {}
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is wrong, one sentence each, in the order in which it was looked for."""
+        return [_sentence(said, first, rows) for said, first, rows in self.noted() if rows]
 
     def add(self, sentence: str) -> None:
         """Note one sentence: what came, what is accepted, what to do."""
-        self.sentences.append(sentence)
+        self._found.setdefault((sentence,), (0, 1))
 
     def add_rows(
         self, file: str, lines: Sequence[int] | NDArray[np.int64], column: str, came: str, accepted: str
     ) -> None:
-        """Note one sentence for all lines of a file that share a problem; nothing when there are none."""
-        if len(lines) == 0:
-            return
-        first = int(min(lines))
-        more = f" (and {len(lines) - 1} more rows like it)" if len(lines) > 1 else ""
-        self.add(f"{file}, row {first}, column {column}: {came}{more}; accepted: {accepted}")
+        """Note one sentence for all lines of a file that share a problem; nothing to tell when there are none."""
+        first = int(min(lines)) if len(lines) else 0
+        self._note((file, column, came, accepted), first, len(lines))
+
+    def noted(self) -> list[Noted]:
+        """Everything noted, also what no row had: what `merge` takes."""
+        return [(said, first, rows) for said, (first, rows) in self._found.items()]
+
+    def merge(self, noted: Iterable[Noted]) -> None:
+        """Add what was noted of another part of the same folder."""
+        for said, first, rows in noted:
+            if len(said) == 1:
+                self.add(*said)
+            else:
+                self._note(said, first, rows)
+
+    def _note(self, said: tuple[str, ...], first: int, rows: int) -> None:
+        before, count = self._found.get(said, (0, 0))
+        earliest = min(before, first) if count and rows else max(before, first)
+        self._found[said] = (earliest, count + rows)
 
     def error(self) -> CohortError:
         """What was noted as one error: at most 20 sentences and the number of the rest."""
-        shown = self.sentences[:SHOWN]
-        hidden = len(self.sentences) - len(shown)
+        told = self.sentences
+        shown = told[:SHOWN]
+        hidden = len(told) - len(shown)
         if hidden:
             shown = [*shown, f"{hidden} more problems are not listed; correct these first and check again"]
         return CohortError(shown)
+
+
+def _sentence(said: tuple[str, ...], first: int, rows: int) -> str:
+    if len(said) == 1:
+        return said[0]
+    file, column, came, accepted = said
+    more = f" (and {rows - 1} more rows like it)" if rows > 1 else ""
+    return f"{file}, row {first}, column {column}: {came}{more}; accepted: {accepted}"
