@@ -10,19 +10,25 @@ from typing import NamedTuple
 
 from crsrisk.analytes import analyte_for_code, analytes
 from crsrisk.data_files import rows
+from crsrisk.errors import CrsRiskError
+from crsrisk.problems import named
 from crsrisk.readers.record import CODE_SEPARATOR
 from crsrisk.readers.site_map import SiteMap
+from crsrisk.therapies import therapies
+from crsrisk.units import accepted_units, factor
 
 OWN = "urn:crsrisk"
 """System of our own names: 'urn:crsrisk|crp', 'urn:crsrisk|therapy:tec_MM', 'urn:crsrisk|birth_date'."""
-PREFIXES = ("product", "therapy", "disease", "grade", "peak_grade")
+PREFIXES = ("product", "therapy", "disease", "grade", "peak_grade", "onset", "severe")
+_TARGETS = "ignore, device:VARIABLE=VALUE, or " + ", ".join(f"{prefix}:NAME" for prefix in PREFIXES)
 PERSON_FACTS = ("sex", "birth_date", "site", "indication")
 
 
 class Meaning(NamedTuple):
     """What a code stands for.
 
-    kind: `variable`, `product`, `therapy`, `disease`, `grade`, `peak_grade`, `person` or `ignore`.
+    kind: `variable`, `product`, `therapy`, `disease`, `person`, `ignore`, or about CRS by a grading system: `grade` (at
+        a time), `peak_grade` (of the course), `onset` and `severe` (the time is that of the onset, of grade 3).
     target: analyte key, product, therapy key, token of a disease, grading system, or fact of a person.
     value: fixed value of the variable, such as resp_support 4 of a ventilator; '' when the record brings it.
     """
@@ -75,6 +81,28 @@ def target_meaning(target: str) -> Meaning | None:
     if target in PERSON_FACTS:
         return Meaning("person", target)
     return Meaning("variable", target) if target in analytes() else None
+
+
+def check_targets(site: SiteMap) -> None:
+    """Refuse a site map that names what does not exist.
+
+    Raises:
+        CrsRiskError: targets or units that are not known, all in one message.
+    """
+    wrong = sorted({target for target in site.codes.values() if target_meaning(target) is None})
+    problems = [f"[codes] target {named(target)}; accepted: an analyte key, {_TARGETS}" for target in wrong]
+    for variable, unit in site.units.items():
+        if variable not in analytes():
+            problems.append(f"[units] {named(variable)} is no analyte key")
+        elif factor(variable, unit) is None:
+            accepted = ", ".join(accepted_units(variable)[:8])
+            problems.append(f"[units] {variable} = {named(unit)}; accepted: {accepted}")
+    known = {**therapies(), **site.registered}
+    for product, key in site.therapies.items():
+        if key not in known:
+            problems.append(f"[therapies] {named(product)} = {named(key)}; accepted: a key of the catalogue")
+    if problems:
+        raise CrsRiskError("site map: " + "; ".join(problems))
 
 
 def _catalogue_meaning(system: str, code: str) -> Meaning | None:

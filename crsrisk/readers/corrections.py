@@ -63,7 +63,9 @@ def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
     return _known_from_revision(kept, changed[(~conflicting & ~withdrawn)[last]]).reset_index(drop=True)
 
 
-def _changed(meant: NDArray[np.uint64], winner_of: NDArray[np.int64], winners: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _changed(
+    meant: NDArray[np.uint64], winner_of: NDArray[np.int64], winners: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Per statement whether an older version said something else."""
     other = meant != meant[winners][winner_of]
     return np.bincount(winner_of[other], minlength=winners.size) > 0

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from crsrisk.errors import CrsRiskError
 from crsrisk.problems import named
-from crsrisk.therapies import Therapy
+from crsrisk.therapies import Therapy, therapy_from_table
 from crsrisk.times import parse_time
 
 LOOKBACK_DAYS = 90.0
@@ -25,7 +25,7 @@ SERIES_GAP_DAYS = 90.0
 
 SECTIONS = (
     "time_zone", "site", "encoding", "lookback_days", "series_gap_days",
-    "codes", "units", "therapies", "courses", "csv", "hl7v2",
+    "codes", "units", "therapies", "courses", "investigational", "csv", "hl7v2",
 )  # fmt: skip
 _COURSE_FIELDS = {"therapy", "index_time"}
 
@@ -43,12 +43,12 @@ class SiteMap:
     """Statements of a site; everything may be absent.
 
     codes: 'system|code' -> target: an analyte key, `product:NAME`, `therapy:KEY`, `disease:TOKEN`,
-        `grade:SYSTEM`, `peak_grade:SYSTEM`, `device:VARIABLE=VALUE` or `ignore`.
+        `grade:SYSTEM`, `peak_grade:SYSTEM`, `device:VARIABLE=VALUE` or `ignore`; see `codes.target_meaning`.
     units: variable -> the unit in which it arrives when none is given.
     therapies: product name -> therapy key, where the data can't tell the indication.
     courses: patient_id -> explicit time zeros, sorted by time.
+    registered: investigational therapies by key, as in therapies.toml of a cohort folder.
     csv, hl7v2: settings of these readers, checked by them.
-    registered: investigational therapies that a map of a cohort brings along.
     """
 
     time_zone: ZoneInfo | None = None
@@ -99,6 +99,7 @@ def site_map(content: Mapping[str, Any], name: str = "site map") -> SiteMap:
     settings = {key: _table(content, key, problems) for key in ("csv", "hl7v2")}
     zone = _zone(texts["time_zone"], problems)
     stated = _stated_courses(_table(content, "courses", problems), problems)
+    registered = _registered(_table(content, "investigational", problems), problems)
     if problems:
         raise CrsRiskError(f"{name}: " + "; ".join(problems))
     return SiteMap(
@@ -113,6 +114,7 @@ def site_map(content: Mapping[str, Any], name: str = "site map") -> SiteMap:
         courses=stated,
         csv=settings["csv"],
         hl7v2=settings["hl7v2"],
+        registered=registered,
     )
 
 
@@ -173,4 +175,17 @@ def _stated_courses(table: Mapping[str, Any], problems: list[str]) -> Mapping[st
             except CrsRiskError as error:
                 problems.append(f"entry {number} of [courses]: index_time: {error}")
         found[patient] = tuple(sorted(courses, key=lambda course: course.index_us))
+    return found
+
+
+def _registered(table: Mapping[str, Any], problems: list[str]) -> Mapping[str, Therapy]:
+    found: dict[str, Therapy] = {}
+    for key, entry in table.items():
+        if not isinstance(entry, Mapping):
+            problems.append(f"[investigational] {named(key)} is no table")
+            continue
+        try:
+            found[key] = therapy_from_table(key, entry)
+        except CrsRiskError as error:
+            problems.append(str(error))
     return found
