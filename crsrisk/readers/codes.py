@@ -112,7 +112,7 @@ def _catalogue_meaning(system: str, code: str) -> Meaning | None:
     found = exact.get((system, code))
     if found is not None:
         return found
-    for length in range(len(code) - 1, 0, -1):
+    for length in range(len(code), 0, -1):
         found = prefixes.get((system, code[:length]))
         if found is not None:
             return found
