@@ -51,10 +51,10 @@ def read_events(
     as_of = None
     if as_of_us is not None and courses.index_us is not None:
         as_of = hours_between(courses.index_us, np.array([as_of_us]))
-    variable, variables = _coded(table.texts("variable"))
-    unit, units = _coded(table.texts("unit"))
-    source, _ = _coded(table.texts("source_id"))
-    mark, marks = _coded(table.texts("comparator"))
+    variable, variables = table.coded("variable")
+    unit, units = table.coded("unit")
+    source, _ = table.coded("source_id")
+    mark, marks = table.coded("comparator")
     reported = ReportedEvents(
         course=course,
         hours=hours,
@@ -78,7 +78,7 @@ def read_events(
 
 def course_rows(table: RawTable, courses: CourseTable, problems: Problems) -> NDArray[np.int64]:
     """Row in `courses.frame` of each row's course_id, -1 for an unknown one, which is a problem."""
-    code, ids = _coded(table.texts("course_id"))
+    code, ids = table.coded("course_id")
     rows = np.array([courses.position.get(course_id, -1) for course_id in ids], dtype=np.int64)[code]
     accepted = f"a course_id of {courses.file}; add the course or remove the rows"
     if table.has("course_id"):
@@ -162,15 +162,6 @@ def _check_reach(table: RawTable, column: str, hours: NDArray[np.float64], probl
         f"at most {FURTHEST_HOURS:.0f} hours before or after the index time; correct the year or the unit"
     )
     problems.add_rows(table.file, table.lines[far], column, "a moment more than a century away", accepted)
-
-
-def _coded(texts: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes of the distinct texts of a column, and these texts, sorted."""
-    encoded = texts.dictionary_encode()
-    order = pc.array_sort_indices(encoded.dictionary)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order.to_numpy()] = np.arange(len(order))
-    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order).to_pylist()
 
 
 def _account(table: RawTable, reported: ReportedEvents, decided: SortedEvents, ledger: Ledger) -> None:
