@@ -1,6 +1,7 @@
 """Reads and validates a cohort folder: every problem is told at once, no row is dropped in silence."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from crsrisk.cohort_frames import (
     Cohort,
     frame,
 )
-from crsrisk.contract import read_folder
+from crsrisk.contract import Folder, Tables, find_folder, read_tables
 from crsrisk.courses_read import CourseTable, read_courses
 from crsrisk.errors import CrsRiskError, UnknownTherapyError
 from crsrisk.events_read import EventTable, read_events
 from crsrisk.labels_read import read_grades, read_outcomes
 from crsrisk.ledger import Ledger
 from crsrisk.problems import Problems, named
+from crsrisk.raw_table import RawTable
 from crsrisk.therapies import Therapy, therapy, therapy_from_table
 from crsrisk.times import microseconds
 
@@ -35,38 +37,69 @@ def read_cohort(path: str | Path, *, as_of: datetime | None = None) -> Cohort:
         TimeError: as_of has no time zone.
     """
     as_of_us = None if as_of is None else microseconds(as_of)
-    problems = Problems()
-    folder = read_folder(Path(path), problems)
-    courses_table = None if folder is None else folder.tables.get("courses")
-    if folder is None or courses_table is None:
+    problems, ledger = Problems(), Ledger()
+    folder = find_folder(Path(path), problems)
+    tables = {} if folder is None else read_tables(folder, problems)
+    base = None if folder is None else read_base(folder, tables.get("courses"), problems, ledger)
+    cohort = None if base is None else build_cohort(base, tables, problems, ledger, as_of_us)
+    if cohort is None:
+        raise problems.error()
+    return cohort
+
+
+@dataclass(frozen=True)
+class CohortBase:
+    """What all parts of a cohort share: its courses and therapies."""
+
+    path: Path
+    courses: CourseTable
+    therapies: Mapping[str, Therapy]  # of therapies.toml
+    simulated: bool
+
+    def part(self, first: int, stop: int) -> "CohortBase":
+        """The same with the courses in these rows alone."""
+        return replace(self, courses=self.courses.part(first, stop))
+
+
+def read_base(
+    folder: Folder, courses_table: RawTable | None, problems: Problems, ledger: Ledger
+) -> CohortBase | None:
+    """The courses and therapies of a folder, None when no course can be identified."""
+    if courses_table is None:
         if not problems.sentences:
             problems.add("courses: missing; accepted: courses.csv or courses.parquet; see `crsrisk template`")
-        raise problems.error()
-    ledger = Ledger()
+        return None
     registered = _read_therapies(folder.therapies, problems)
     courses = read_courses(courses_table, problems, ledger)
     if courses is None:
-        raise problems.error()
+        return None
     _check_therapies(courses, registered, folder.therapies, problems)
+    return CohortBase(folder.path, courses, registered, folder.simulated)
+
+
+def build_cohort(
+    base: CohortBase, tables: Tables, problems: Problems, ledger: Ledger, as_of_us: int | None = None
+) -> Cohort | None:
+    """The cohort of some courses and of all rows that belong to them, None when there are problems."""
     events, grades, outcomes = EventTable({}, {}), None, None
-    if "events" in folder.tables:
-        events = read_events(folder.tables["events"], courses, as_of_us, problems, ledger)
-    if "grades" in folder.tables:
-        grades = read_grades(folder.tables["grades"], courses, problems, ledger)
-    if "outcomes" in folder.tables:
-        outcomes = read_outcomes(folder.tables["outcomes"], courses, problems, ledger)
+    if "events" in tables:
+        events = read_events(tables["events"], base.courses, as_of_us, problems, ledger)
+    if "grades" in tables:
+        grades = read_grades(tables["grades"], base.courses, problems, ledger)
+    if "outcomes" in tables:
+        outcomes = read_outcomes(tables["outcomes"], base.courses, problems, ledger)
     if problems.sentences:
-        raise problems.error()
+        return None
     return Cohort(
-        courses=courses.frame,
+        courses=base.courses.frame,
         events=frame(EVENT_COLUMNS, **events.used),
         grades=grades,
         outcomes=outcomes,
-        therapies=registered,
-        path=folder.path,
+        therapies=base.therapies,
+        path=base.path,
         ledger=ledger,
         unused_events=frame(UNUSED_EVENT_COLUMNS, **events.unused),
-        simulated=folder.simulated,
+        simulated=base.simulated,
     )
 
 

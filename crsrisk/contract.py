@@ -23,22 +23,22 @@ def _number_the_folder(tables: Tables) -> Tables:
 
 
 UPGRADES: Mapping[int, Callable[[Tables], Tables]] = {0: _number_the_folder}
-"""Step from each older contract to the next one."""
+"""Step from each older contract to the next one; it may be given only some tables, and of each some rows."""
 
 
 @dataclass(frozen=True)
-class RawFolder:
-    """The tables of a folder as they stand in the files, brought to the present contract."""
+class Folder:
+    """What lies in a cohort folder, its tables not yet read."""
 
     path: Path
     contract: int  # as the folder states it
-    tables: Tables
+    files: Mapping[str, Path]  # by name of the table
     therapies: Mapping[str, Any]  # therapies.toml as read
     simulated: bool = False  # no patient in it exists
 
 
-def read_folder(path: Path, problems: Problems) -> RawFolder | None:
-    """The raw content of a cohort folder, None when there is no folder to read or its contract is unknown."""
+def find_folder(path: Path, problems: Problems) -> Folder | None:
+    """What lies in a cohort folder, None when there is no folder to read or its contract is unknown."""
     if not path.is_dir():
         problems.add(
             f"{named(path.name)}: no such folder; accepted: a cohort folder with courses.csv or "
@@ -50,13 +50,17 @@ def read_folder(path: Path, problems: Problems) -> RawFolder | None:
         return None
     contract, simulated = stated
     found = {name: find_table(path, name, problems) for name in TABLES}
-    read = {name: read_table(file, name, problems) for name, file in found.items() if file is not None}
+    files = {name: file for name, file in found.items() if file is not None}
+    therapies = _read_toml(path / "therapies.toml", problems) or {}
+    return Folder(path, contract, files, therapies, simulated)
+
+
+def read_tables(folder: Folder, problems: Problems) -> Tables:
+    """The raw tables of a folder, brought to the present contract, without those that can't be read."""
+    read = {name: read_table(file, name, problems) for name, file in folder.files.items()}
     if None in read.values() and not problems.sentences:
         raise AssertionError("a table that can't be read is a problem")
-    tables: Tables = {name: table for name, table in read.items() if table is not None}
-    tables = upgrade(tables, contract)
-    therapies = _read_toml(path / "therapies.toml", problems) or {}
-    return RawFolder(path, contract, tables, therapies, simulated)
+    return upgrade({name: table for name, table in read.items() if table is not None}, folder.contract)
 
 
 def upgrade(

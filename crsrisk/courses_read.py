@@ -35,6 +35,18 @@ class CourseTable:
     index_us: NDArray[np.int64] | None  # index time in microseconds since 1970, None for data in hours
     file: str
 
+    def part(self, first: int, stop: int) -> "CourseTable":
+        """The courses in these rows of the frame; the rest of the table is not looked at again."""
+        rows = slice(first, stop)
+        frame = self.frame.iloc[rows].reset_index(drop=True)
+        return CourseTable(
+            frame=frame,
+            lines=self.lines[rows],
+            position={course_id: row for row, course_id in enumerate(frame["course_id"].tolist())},
+            index_us=None if self.index_us is None else self.index_us[rows],
+            file=self.file,
+        )
+
 
 def is_baseline(name: str) -> bool:
     """Whether a column of courses is a baseline predictor of the analyte catalogue."""
