@@ -121,9 +121,70 @@ def template(out: NewFolder, as_json: AsJson = False) -> None:
 
 @app.command()
 @_refusing
-def check(cohort: CohortFolder, as_json: AsJson = False) -> None:
-    """Check validity, units and quality; exit code 1 on an error."""
-    report = verbs.check(cohort)
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="File, folder or, for omop, a database URL.")],
+    out: NewFolder,
+    source_format: Annotated[str, typer.Option("--from", help="fhir, omop, meds, hl7v2 or csv.")],
+    site_map: Annotated[Path | None, typer.Option("--map", help="Site map; see docs/convert.md.")] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet instead of CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a cohort folder from someone else's data; exit code 1 when no course is found."""
+    conversion = verbs.convert(source_format, source, out, map=site_map, parquet=parquet)
+    _print(conversion.to_dict(), conversion.to_text(), as_json)
+    if not conversion.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_refusing
+def export(
+    cohort: CohortFolder,
+    out: NewFolder,
+    to: Annotated[str, typer.Option("--to", help="fhir, omop, meds, hl7v2 or csv.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a dated cohort in another format; `convert` reads it back."""
+    folder = verbs.export(cohort, out, to=to)
+    _print({"folder": str(folder), "format": to}, f"{to} in {folder}", as_json)
+
+
+@app.command()
+@_refusing
+def propose_map(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Spreadsheet or folder of them.")],
+    out: Annotated[Path, typer.Option("--out", help="Site map to write (.toml).")],
+    as_json: AsJson = False,
+) -> None:
+    """Propose a site map from the headers of spreadsheets, for a person to confirm."""
+    file = verbs.propose_map(source, out)
+    _print(
+        {"file": str(file)}, f"read {file}, correct it, set confirmed = true, then: crsrisk convert", as_json
+    )
+
+
+@app.command()
+@_refusing
+def erase(
+    cohort: CohortFolder,
+    patient_id: Annotated[str, typer.Argument(metavar="PATIENT_ID", help="As in the table courses.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove one patient from a cohort folder and from what was derived from it beside it."""
+    erasure = verbs.erase(cohort, patient_id, dry_run=dry_run)
+    _print(erasure.to_dict(), erasure.to_text(), as_json)
+
+
+@app.command()
+@_refusing
+def check(
+    cohort: CohortFolder,
+    folds: Annotated[Path | None, typer.Option(help="CSV with course_id, repeat, fold to check.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check validity, units, quality and leaks; exit code 1 on an error."""
+    report = verbs.check(cohort, folds=folds)
     _print(report.to_dict(), report.to_text(), as_json)
     if not report.ok:
         raise typer.Exit(1)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from crsrisk.cohort import Cohort
+    from crsrisk.erase import Erasure
     from crsrisk.quality import QualityReport
+    from crsrisk.readers.convert import Conversion
     from crsrisk.simulator import Simulation
     from features.matrix import FeatureTable
     from serving.demo import Demonstration
@@ -66,11 +68,65 @@ def template(out: str | Path) -> Path:
     return folder
 
 
-def check(cohort: str | Path) -> QualityReport:
-    """Validity, units and quality of a cohort folder; `.ok` is False when it has errors."""
+def convert(
+    source_format: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    map: str | Path | None = None,
+    parquet: bool = False,
+) -> Conversion:
+    """A cohort folder from FHIR, OMOP, MEDS, HL7v2 or spreadsheets; every item that came is accounted for.
+
+    Args:
+        source_format: fhir, omop, meds, hl7v2 or csv.
+        source: file or folder; for omop also a DuckDB file or a database URL.
+        out: folder to write; must be absent or empty.
+        map: site map: local codes, time zone, units, indications, explicit time zeros; see docs/convert.md.
+        parquet: write Parquet instead of CSV.
+    """
+    from crsrisk.readers.convert import convert as run
+
+    folder = _new_folder(out)
+    return run(source_format, source, folder, site=None if map is None else Path(map), parquet=parquet)
+
+
+def export(cohort: str | Path | Cohort, out: str | Path, *, to: str) -> Path:
+    """A dated cohort in another format: fhir, omop, meds, hl7v2 or csv. What `convert` reads back is the same."""
+    from crsrisk.writers.export import export as run
+
+    read = _cohort(cohort)
+    return run(read, _new_folder(out), to)
+
+
+def propose_map(source: str | Path, out: str | Path) -> Path:
+    """A site map proposed from the headers of spreadsheets, for a person to read, correct and confirm."""
+    from crsrisk.readers.propose_map import propose_map as run
+
+    file = Path(out)
+    if file.exists():
+        raise CrsRiskError(f"{file.name} is there already; name a new file")
+    file.write_text(run(Path(source)), encoding="utf-8")
+    return file
+
+
+def erase(cohort: str | Path, patient_id: str, *, dry_run: bool = False) -> Erasure:
+    """Remove one patient from a cohort folder and everything derived from it that lies beside it."""
+    from crsrisk.erase import erase as run
+
+    return run(cohort, patient_id, dry_run=dry_run)
+
+
+def check(cohort: str | Path, *, folds: str | Path | None = None) -> QualityReport:
+    """Validity, units, quality, leaks and damaged numbers of a cohort folder; `.ok` is False when it has errors.
+
+    Args:
+        cohort: the folder.
+        folds: CSV with course_id, repeat, fold whose splits are checked too.
+    """
     from crsrisk.quality import check as run
 
-    return run(cohort)
+    return run(cohort) if folds is None else run(cohort, folds=Path(folds))
 
 
 def grade(cohort: str | Path | Cohort) -> pd.DataFrame:

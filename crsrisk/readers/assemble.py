@@ -64,7 +64,7 @@ def assemble(records: pa.Table, site: SiteMap, account: Account) -> Part:
     known = patient_facts.collect(kept[person], meanings, account)
     rest = _timed(kept[~person], account)
     therapy = rest["meant"].isin(("product", "therapy"))
-    given = find_given(rest[therapy], known, site, account)
+    given = find_given(rest[therapy], kept["patient_id"].unique(), known, site, account)
     placed = _placed(rest[~therapy], given.courses, account)
     crs = placed["meant"].isin(("grade", "peak_grade", "onset", "severe"))
     grades, outcomes = _about_crs(placed[crs], account)

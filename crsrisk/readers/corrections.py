@@ -49,12 +49,15 @@ def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
     order, keys = order[~again], [key[~again] for key in keys]
     last = np.ones(order.size, dtype=np.bool_)
     last[:-1] = ~(_same_as_before(keys[0]) & _same_as_before(keys[1]))[1:]
-    winner_of = np.cumsum(last) - last  # place of the winner of each record's statement
+    winner_of: NDArray[np.int64] = np.cumsum(last) - last  # place of the winner of each record's statement
     winners = np.flatnonzero(last)
     tied = np.logical_and.reduce([key == key[winners][winner_of] for key in keys[:5]])
     conflicting = (np.bincount(winner_of[tied], minlength=winners.size) > 1)[winner_of] & tied
-    for row in order[conflicting].tolist():
-        account.quarantine_record(records["position"].iat[row], records["patient_id"].iat[row], CONFLICT)
+    contradict = records.take(order[conflicting])
+    for position, patient in zip(
+        contradict["position"].tolist(), contradict["patient_id"].tolist(), strict=True
+    ):
+        account.quarantine_record(position, patient, CONFLICT)
     withdrawn = last & (rank[order] == _RANK["withdrawn"]) & ~conflicting
     account.fate("withdrawn", int(withdrawn.sum()))
     account.fate("superseded", int((~last & ~conflicting).sum()))
@@ -77,7 +80,10 @@ def _known_from_revision(kept: pd.DataFrame, changed: NDArray[np.bool_]) -> pd.D
 
 
 def _hash(records: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.uint64]:
-    return pd.util.hash_pandas_object(records[list(columns)], index=False).to_numpy()
+    hashed: NDArray[np.uint64] = pd.util.hash_pandas_object(records[list(columns)], index=False).to_numpy(
+        np.uint64
+    )
+    return hashed
 
 
 def _same_as_before(values: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -55,17 +55,20 @@ def collect(
     """
     found: dict[str, Facts] = {}
     told: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for one in records.itertuples(index=False):
-        facts = found.setdefault(one.patient_id, Facts())
-        meaning = meanings[one.codes]
-        if one.kind == "stay":
-            facts.observed_until_us = max(facts.observed_until_us, one.end_us)
+    columns = (
+        records[name].tolist() for name in ("position", "kind", "patient_id", "codes", "value", "end_us")
+    )
+    for position, kind, patient, codes, value, end_us in zip(*columns, strict=True):
+        facts = found.setdefault(patient, Facts())
+        meaning = meanings[codes]
+        if kind == "stay":
+            facts.observed_until_us = max(facts.observed_until_us, end_us)
             account.fate("fact")
         elif meaning is not None and meaning.kind == "disease":
             facts.diseases.add(meaning.target)
             account.fate("fact")
         elif meaning is not None and meaning.kind == "person":
-            told.setdefault((one.patient_id, meaning.target), []).append((one.position, one.value.strip()))
+            told.setdefault((patient, meaning.target), []).append((position, value.strip()))
         else:
             account.fate("ignored")
     for (patient, fact), statements in told.items():

@@ -1,6 +1,6 @@
 """Administrations of therapies among the records: the courses they open and the doses they are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import nan
 
@@ -33,11 +33,18 @@ class Given:
     questions: tuple[tuple[str, Question], ...]
 
 
-def find_given(given: pd.DataFrame, known: Mapping[str, Facts], site: SiteMap, account: Account) -> Given:
+def find_given(
+    given: pd.DataFrame,
+    patients: Collection[str],
+    known: Mapping[str, Facts],
+    site: SiteMap,
+    account: Account,
+) -> Given:
     """Courses and doses of all patients.
 
     Args:
         given: records of therapies, with the columns `meant` and `target`.
+        patients: everyone with a record; of these the site may state a time zero.
         known: facts by patient.
         site: the site map.
         account: takes the fate of every record of `given`.
@@ -47,7 +54,7 @@ def find_given(given: pd.DataFrame, known: Mapping[str, Facts], site: SiteMap, a
     doses: list[tuple[int, str]] = []
     questions: list[tuple[str, Question]] = []
     administrations, positions = _administrations(given), given["position"].tolist()
-    for patient in sorted({*rows_of, *(known.keys() & site.courses.keys())}):
+    for patient in sorted({*rows_of, *(site.courses.keys() & set(patients))}):
         mine = [administrations[row] for row in rows_of.get(patient, ())]
         facts = known.get(patient, Facts())
         found = find_courses(mine, facts.diseases, site, patient)

@@ -52,7 +52,7 @@ def report(placed: pd.DataFrame, courses: pd.DataFrame, site: SiteMap, account: 
         variables=texts["variable"][1],
         unit=texts["unit"][0],
         units=texts["unit"][1],
-        numbers=parse_numbers(pa.array(told["value"], pa.string())),
+        numbers=parse_numbers(pa.array(told["value"].to_numpy(dtype=object), pa.string())),
         comparators=comparator_codes(texts["comparator"][1])[texts["comparator"][0]],
         source=texts["source_id"][0],
         row=np.arange(len(told)),
@@ -73,7 +73,7 @@ def _as_events(placed: pd.DataFrame, site: SiteMap, account: Account) -> pd.Data
     fixed = told["fixed"] != ""
     value = told["value"].mask(rate, told["rate"]).mask(fixed, told["fixed"]).str.strip()
     unit = told["unit"].mask(rate, told["rate_unit"]).mask(fixed, "").str.strip()
-    stated = told["target"].map(site.units).where(unit == "").fillna("")
+    stated = told["target"].map(lambda target: site.units.get(target, "")).astype("str").where(unit == "", "")
     account.adjust(UNIT_FROM_MAP, int(told.loc[stated != "", "record"].nunique()))
     preliminary = told["status"] == "preliminary"
     account.adjust(PRELIMINARY, int(told.loc[preliminary, "record"].nunique()))

@@ -19,6 +19,8 @@ STEP_APART_HOURS = 12.0
 BAG_HOURS = 168.0
 """A continuous infusion without a recorded end goes on when the next bag follows within this time: our convention."""
 CONTINUOUS = "civ"
+DISEASE_OF = {"MRD": "ALL"}
+"""Second parts of therapy keys that do not name their disease: residual disease has the code of its leukaemia."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def therapy_of(product: str, diseases: Collection[str], site: SiteMap) -> Therap
 def _fits(one: Therapy, diseases: Collection[str]) -> bool:
     """Whether the second part of a key names one of the diseases: LBCL3L, LBCL2L and DLBCL are LBCL."""
     part = one.key.split("_", 1)[1]
+    part = DISEASE_OF.get(part, part)
     return any(part.startswith(disease) or part.endswith(disease) for disease in diseases)
 
 
