@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from crsrisk.spill import Spill
+from crsrisk.spill import Spill, read_partition
 
 SCHEMA = pa.schema({"patient_id": pa.string(), "number": pa.int64()})
 
@@ -71,7 +72,7 @@ def test_a_key_falls_into_the_same_partition_in_another_process(tmp_path):
 def test_texts_as_a_dictionary_are_spilled_as_well(tmp_path):
     schema = pa.schema({"patient_id": pa.dictionary(pa.int32(), pa.string())})
     with Spill(tmp_path, key="patient_id", partitions=3, schema=schema, buffer_bytes=1) as spill:
-        for names in (["a", "b"], ["c", "a", "d"]):
+        for names in (["a", "b"], ["c", "a", "d"]):  # each batch with a dictionary of its own
             spill.add(pa.table({"patient_id": pa.array(names).dictionary_encode()}, schema=schema))
         back = [key for _, table in spill.partitions() for key in table["patient_id"].to_pylist()]
     assert sorted(back) == ["a", "a", "b", "c", "d"]
@@ -88,6 +89,17 @@ def test_the_files_are_removed_also_after_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="with 1 folder"):
         fail_in_the_middle(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_caller_may_name_the_partitions_and_keep_the_files(tmp_path):
+    target = tmp_path / "kept"
+    with Spill(tmp_path, key="patient_id", partitions=3, schema=SCHEMA, buffer_bytes=1) as spill:
+        spill.add(pa.Table.from_batches([batch(["a", "b"]), batch(["a"], 2)]), np.array([2, 0, 2]))
+        spill.add(batch(["c"], 3), np.array([2]))
+        spill.keep(target)
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+    assert read_partition(target, 2)["number"].to_pylist() == [0, 2, 3]
+    assert read_partition(target, 1) is None
 
 
 def test_nothing_added_gives_no_partition(tmp_path):
