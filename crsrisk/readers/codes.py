@@ -19,6 +19,7 @@ from crsrisk.units import accepted_units, factor
 
 OWN = "urn:crsrisk"
 """System of our own names: 'urn:crsrisk|crp', 'urn:crsrisk|therapy:tec_MM', 'urn:crsrisk|birth_date'."""
+ICD10 = frozenset({"http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm"})
 PREFIXES = ("product", "therapy", "disease", "grade", "peak_grade", "onset", "severe")
 _TARGETS = "ignore, device:VARIABLE=VALUE, or " + ", ".join(f"{prefix}:NAME" for prefix in PREFIXES)
 PERSON_FACTS = ("sex", "birth_date", "site", "indication")
@@ -109,6 +110,8 @@ def _catalogue_meaning(system: str, code: str) -> Meaning | None:
     if system == OWN:
         return target_meaning(code)
     exact, prefixes = _table()
+    if system in ICD10 and len(code) > 3 and "." not in code:
+        code = f"{code[:3]}.{code[3:]}"  # claims leave the point out: C8330 is C83.30, not C83.3
     found = exact.get((system, code))
     if found is not None:
         return found
