@@ -1,0 +1,164 @@
+"""The files of a FHIR source and their resources, one after the other in bounded memory."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from crsrisk.errors import CrsRiskError
+from crsrisk.problems import named
+from crsrisk.readers.fhir_json import (
+    BAD_ENCODING,
+    BAD_JSON,
+    BLANKS,
+    CHUNK_BYTES,
+    DAMAGED,
+    RESOURCE_BYTES,
+    TOO_DEEP,
+    TOO_LONG,
+    Document,
+    Entry,
+    UnreadableError,
+    decoded,
+    writable,
+)  # fmt: skip
+
+NOT_JSON = "NOT_SUPPORTED: FHIR in XML; accepted: JSON or NDJSON"
+
+_BOM = b"\xef\xbb\xbf"
+_NDJSON = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
+_JSON = (".json", ".json.gz")
+
+
+@dataclass(frozen=True)
+class FhirFile:
+    """A file of the source; `name` is its path below the source."""
+
+    path: Path
+    name: str
+
+    @property
+    def is_json(self) -> bool:
+        """Whether its name says JSON or NDJSON."""
+        return self.name.lower().endswith((*_NDJSON, *_JSON))
+
+    @property
+    def is_xml(self) -> bool:
+        """Whether its name says XML."""
+        return self.name.lower().endswith(".xml")
+
+    def open(self) -> BinaryIO:
+        """The bytes of the file, decompressed.
+
+        Raises:
+            CrsRiskError: the file can't be opened.
+        """
+        try:
+            if self.name.lower().endswith(".gz"):
+                return cast(BinaryIO, gzip.open(self.path, "rb"))
+            return self.path.open("rb")
+        except OSError as error:
+            raise CrsRiskError(f"{named(self.name)} can't be read: {error.strerror}") from error
+
+
+def fhir_files(source: Path) -> tuple[FhirFile, ...]:
+    """The files of a source, sorted by name: those below a folder without hidden ones, or the file itself.
+
+    Raises:
+        CrsRiskError: there is no such file or folder.
+    """
+    if source.is_file():
+        return (FhirFile(source, source.name),)
+    if not source.is_dir():
+        raise CrsRiskError(
+            f"{named(source.name)}: no such file or folder; accepted: a FHIR Bundle (.json), an NDJSON file, or a "
+            "folder of them"
+        )
+    found = []
+    for path in source.rglob("*"):
+        inside = path.relative_to(source)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            found.append(FhirFile(path, inside.as_posix()))
+    return tuple(sorted(found, key=lambda file: file.name))
+
+
+def entries(
+    file: FhirFile, encoding: str = "utf-8", wanted: "re.Pattern[bytes] | None" = None
+) -> Iterator[Entry]:
+    """Every resource of a file, in its order; a Bundle's entries come singly and the Bundle itself last.
+
+    Args:
+        file: a JSON or NDJSON file.
+        encoding: of the text; a byte order mark of UTF-8 is left out.
+        wanted: give only lines of NDJSON in which this is found; the rest is not even decoded.
+    """
+    with file.open() as stream:
+        if _is_ndjson(file, stream):
+            yield from _lines(file, stream, encoding, wanted)
+        else:
+            yield from Document(file.name, stream, encoding).entries()
+
+
+def _is_ndjson(file: FhirFile, stream: BinaryIO) -> bool:
+    """One resource per line: by its name, unless its first line opens an indented document; else by its lines."""
+    try:
+        first = stream.readline(CHUNK_BYTES)
+        begins = first.removeprefix(_BOM).strip()
+        if file.name.lower().endswith(_NDJSON):
+            return begins not in (b"{", b"[")
+        if not first.endswith(b"\n") or not stream.read(CHUNK_BYTES).strip():
+            return False
+        return isinstance(decoded(begins.decode("utf-8")), dict)
+    except (ValueError, EOFError, OSError, zlib.error):
+        return False
+    finally:
+        stream.seek(0)
+
+
+def _lines(
+    file: FhirFile, stream: BinaryIO, encoding: str, wanted: "re.Pattern[bytes] | None"
+) -> Iterator[Entry]:
+    number = 0
+    name = file.name
+    try:
+        while line := stream.readline(RESOURCE_BYTES):
+            number += 1
+            position = f"{name} line {number}"
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if len(line) >= RESOURCE_BYTES and not line.endswith(b"\n"):
+                _skip_line(stream)
+                yield Entry(position, None, reason=TOO_LONG, what="NDJSON line")
+                continue
+            if line.isspace() or (wanted is not None and wanted.search(line) is None):
+                continue
+            try:
+                yield Entry(position, _decoded_line(line, encoding))
+            except UnreadableError as error:
+                yield Entry(position, None, reason=error.reason, what="NDJSON line")
+    except (EOFError, OSError, zlib.error):
+        yield Entry(f"{name} line {number + 1}", None, reason=DAMAGED, what="NDJSON line")
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (rest := stream.readline(CHUNK_BYTES)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _decoded_line(line: bytes, encoding: str) -> Any:
+    try:
+        text = line.decode(encoding)
+    except UnicodeDecodeError:
+        raise UnreadableError(BAD_ENCODING) from None
+    try:
+        value = decoded(text.strip(BLANKS))
+    except RecursionError:
+        raise UnreadableError(TOO_DEEP) from None
+    except ValueError:
+        raise UnreadableError(BAD_JSON) from None
+    if b"\\u" in line and not writable(text, value):
+        raise UnreadableError(BAD_ENCODING)
+    return value
