@@ -48,7 +48,8 @@ def observation(resource: Object, scope: Scope) -> list[Record]:
     codes = _codes(resource, scope)
     if status == "withdrawn":
         return _withdrawn(resource, codes, patient, scope)
-    start = _effective(resource, scope)
+    is_fact = OWN in codes and _is_own_fact(codes)
+    start = NOT_A_TIME if is_fact else _effective(resource, scope)
     issued = resource.get("issued")
     known = NOT_A_TIME if issued is None else scope.clock.moment(issued)
     revised, revision = scope.version(resource)
@@ -60,7 +61,7 @@ def observation(resource: Object, scope: Scope) -> list[Record]:
         (value, unit, comparator), codes = found
         if not codes:
             raise RefusedError(NO_CODE)
-        kind = "person" if OWN in codes and _is_own_fact(codes) else "result"
+        kind = "person" if is_fact else "result"
         records.append(
             Record(
                 scope.position, kind, patient, codes, start, start, known, value, unit, comparator,
