@@ -37,5 +37,9 @@ class ModelError(CrsRiskError):
     """A model version that is missing, incomplete, altered or made for other features."""
 
 
+class PromotionConflictError(ModelError):
+    """Another promotion or rollback came between; nothing was changed."""
+
+
 class NotEnoughDataError(CrsRiskError):
     """Too few patients or events for what was asked."""

@@ -16,6 +16,8 @@ FILE = "crsrisk.toml"
 DEFAULTS: Mapping[str, str] = {
     "data_dir": "crsrisk_data",
     "tracking_uri": "",  # empty: SQLite under data_dir
+    "store_url": "",  # empty: SQLite under data_dir
+    "user": "",  # empty: the account that runs the program
     "host": "127.0.0.1",
     "port": "8000",
     "language": "en",
@@ -23,6 +25,8 @@ DEFAULTS: Mapping[str, str] = {
 MEANINGS: Mapping[str, str] = {
     "data_dir": "folder for the local MLflow database, its artefacts and the demo",
     "tracking_uri": "MLflow tracking and registry address; empty means SQLite under data_dir",
+    "store_url": "SQLAlchemy address of the store of champions; empty means SQLite under data_dir",
+    "user": "who promotes and rolls back, as the ledger records it; empty means the account of the system",
     "host": "address the service listens on",
     "port": "port the service listens on",
     "language": "language of the pages when a request names none: en or ja",
@@ -37,6 +41,8 @@ class Settings:
 
     data_dir: Path
     tracking_uri: str
+    store_url: str
+    user: str
     host: str
     port: int
     language: Language
@@ -78,6 +84,8 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     return Settings(
         data_dir=data_dir,
         tracking_uri=values["tracking_uri"] or f"sqlite:///{(data_dir / 'mlflow.db').resolve()}",
+        store_url=values["store_url"] or f"sqlite:///{(data_dir / 'store.db').resolve()}",
+        user=values["user"],
         host=values["host"],
         port=int(values["port"]),
         language=values["language"],
