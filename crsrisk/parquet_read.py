@@ -30,13 +30,14 @@ class ParquetTable:
         self.file = file
         self._problems = problems
         try:
-            schema = pq.read_schema(file)
-            texts = [field.name for field in schema if _is_text(field.type)]
+            metadata = pq.read_metadata(file)
+            texts = [column.name for column in metadata.schema.to_arrow_schema() if _is_text(column.type)]
             repeated = [column for column in REPEATED if column in texts]
-            self._source = pq.ParquetFile(file, read_dictionary=repeated, buffer_size=BUFFER_BYTES)
+            self._source = pq.ParquetFile(
+                file, metadata=metadata, read_dictionary=repeated, buffer_size=BUFFER_BYTES
+            )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
             raise self._unreadable() from None
-        metadata = self._source.metadata
         self.group_rows = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
         self.schema: pa.Schema = self._source.schema_arrow
         for column in self.schema:
@@ -57,10 +58,13 @@ class ParquetTable:
             UnreadableTable: the file is damaged; the reason is among the problems.
         """
         if not sum(self.group_rows):
-            chosen = [name for name in self.schema.names if columns is None or name in columns]
-            yield self._raw(self.schema.empty_table().select(chosen), 0)
+            yield self.nothing()
         for group in range(len(self.group_rows)):
             yield from self.group(group, columns)
+
+    def nothing(self) -> RawTable:
+        """All columns without rows."""
+        return self._raw(self.schema.empty_table(), 0)
 
     def group(self, number: int, columns: Sequence[str] | None = None) -> Iterator[RawTable]:
         """Rows of one group as `batches` gives them; none when the group is empty."""
