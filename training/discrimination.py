@@ -39,11 +39,16 @@ def _steps(
     tied[tied] = values[at[tied]] == risk[tied]
     kind = np.where(severe == 1, 0, np.where(tied, 1, 2))
     g = len(values) + 1
-    sums = csr_array((weight, (kind * g + at, patients.code)), shape=(3 * g, patients.n))
-    whole = np.ones((1, patients.n))
-    for drawn in (whole, *patients.chunks(3 * g)):
-        each = (sums @ np.ascontiguousarray(drawn.T)).reshape(3, g, len(drawn))
-        yield each[0], each[1], each[2]
+    place = kind * g + at
+    yield _three(np.bincount(place, weights=weight, minlength=3 * g)[:, None])
+    sums = csr_array((weight, (place, patients.code)), shape=(3 * g, patients.n))
+    for drawn in patients.chunks(3 * g):
+        yield _three(sums @ np.ascontiguousarray(drawn.T))
+
+
+def _three(sums: Array) -> tuple[Array, Array, Array]:
+    severe, tied, below = np.split(sums, 3)
+    return severe, tied, below
 
 
 def _areas(severe: Array, tied: Array, below: Array) -> tuple[Array, Array]:

@@ -6,16 +6,14 @@ The data functions need numpy alone. matplotlib and shap are imported when somet
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.evaluate import fit_logistic
 from training.model import RiskModel
-from training.offset import logit, sigmoid
+from training.smooth_calibration import Curve, smooth_calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,16 +23,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 BINS = 10
-_EDGE = 1e-9
-_KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the log odds for the smooth curve (Harrell)
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Points of a curve, x and y of shape (n,)."""
-
-    x: Array
-    y: Array
 
 
 def reliability(risk: Array, severe: Array, weight: Array, bins: int = BINS) -> pd.DataFrame:
@@ -60,39 +48,6 @@ def _wilson(share: float, n: float) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def smooth_calibration(risk: Array, severe: Array, weight: Array, points: int = 50) -> Curve:
-    """Observed against predicted risk from a logistic regression on a restricted cubic spline of the log odds."""
-    margin = logit(np.clip(risk, _EDGE, 1 - _EDGE))
-    knots = np.unique(np.quantile(margin, _KNOTS))
-    low, high = np.quantile(margin, [0.01, 0.99])
-    grid = np.linspace(low, high, points)
-    if len(knots) < 3:
-        basis, at = (
-            np.column_stack([np.ones_like(margin), margin]),
-            np.column_stack([np.ones_like(grid), grid]),
-        )
-    else:
-        basis, at = _spline(margin, knots), _spline(grid, knots)
-    beta = fit_logistic(basis, severe, weight, ridge=1e-3)
-    return Curve(sigmoid(grid), sigmoid(at @ beta))
-
-
-def _spline(x: Array, knots: Array) -> Array:
-    """One, x and the restricted cubic spline terms of x."""
-    last, before = knots[-1], knots[-2]
-    scale = (last - knots[0]) ** 2
-
-    def cube(t: float) -> Array:
-        return np.maximum(x - t, 0.0) ** 3
-
-    terms = [
-        (cube(k) - cube(before) * (last - k) / (last - before) + cube(last) * (before - k) / (last - before))
-        / scale
-        for k in knots[:-2]
-    ]
-    return np.column_stack([np.ones_like(x), x, *terms])
 
 
 def roc_points(risk: Array, severe: Array, weight: Array) -> Curve:
