@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from crsrisk.errors import ModelError
 from training.model import Calibration, IntervalSpec, RiskModel
 from training.offset import offset_from_json, offset_to_json
+from training.pooling import Levels, TherapyShift
 
 CONTRACT = 1
 MANIFEST, MODEL, BOOSTER = "manifest.json", "model.json", "booster.txt"
@@ -124,7 +126,7 @@ def _model_json(model: RiskModel) -> str:
             "slope": model.calibration.slope,
             "events": model.calibration.events,
         },
-        "interval": {"level": model.interval.level, "intercept_sd": dict(model.interval.intercept_sd)},
+        "interval": {"level": model.interval.level, "levels": asdict(model.interval.levels)},
         "landmarks": list(model.landmarks),
         "horizons": list(model.horizons),
         "n_patients": model.n_patients,
@@ -149,7 +151,7 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             feature_digest=stored["feature_digest"],
             offset=offset_from_json(stored["offset"]),
             calibration=Calibration(**stored["calibration"]),
-            interval=IntervalSpec(**stored["interval"]),
+            interval=_interval(stored["interval"]),
             booster_text=texts.get(BOOSTER),
             bootstrap_texts=tuple(texts[name] for name in refits),
             landmarks=tuple(stored["landmarks"]),
@@ -165,6 +167,16 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
         )
     except (KeyError, TypeError) as wrong:
         raise ModelError(f"{MODEL} lacks or misnames a field ({wrong}); load another version") from None
+
+
+def _interval(stored: Mapping[str, Any]) -> IntervalSpec:
+    """The interval; versions made before therapies had levels of their own hold spreads alone."""
+    if "levels" not in stored:
+        spreads = {key: TherapyShift(0.0, sd, 0, 0) for key, sd in stored["intercept_sd"].items()}
+        return IntervalSpec(level=stored["level"], levels=Levels(0.0, spreads))
+    levels = stored["levels"]
+    shifts = {key: TherapyShift(**shift) for key, shift in levels["shifts"].items()}
+    return IntervalSpec(level=stored["level"], levels=Levels(levels["local_sd"], shifts))
 
 
 def _registry_digest() -> str:

@@ -48,13 +48,23 @@ FIXED: Mapping[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Rows to learn from, with offset and weight; `own` marks the family's own rows among borrowed ones."""
+    """Rows to learn from, with the log odds from which trees start (`offset`) and the weight of each row.
+
+    target: what trees are grown for, 0 or 1: severe CRS, or an auxiliary outcome for a family with few severe cases.
+    lift: added to `offset` while growing, so that the auxiliary outcome starts at its own level.
+    """
 
     design: Design
     offset: Array
     weight: Array
-    own: NDArray[np.bool_]
     monotone: tuple[int, ...]
+    target: Array
+    lift: float = 0.0
+
+    def take(self, rows: NDArray[np.bool_], offset: Array) -> Training:
+        """Some of the rows with another start; weights are scaled so that their sum is the number of patients."""
+        part = self.design.take(rows)
+        return Training(part, offset, scaled_weight(part), self.monotone, self.target[rows], self.lift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,7 @@ class Rounds:
 
     rounds: int
     loss: float
-    margin: Array  # offset + trees of held-out own rows, shape (n_own,)
+    margin: Array  # offset + trees of held-out rows, shape (n,)
 
 
 def scaled_weight(design: Design) -> Array:
@@ -87,9 +97,9 @@ def dataset(training: Training) -> lightgbm.Dataset:
 
     return lightgbm.Dataset(
         training.design.matrix,
-        label=training.design.severe,
+        label=training.target,
         weight=training.weight,
-        init_score=training.offset,
+        init_score=training.offset + training.lift,
         params={**FIXED, "min_data_in_leaf": 1, "feature_pre_filter": False},
         free_raw_data=False,
     ).construct()
@@ -99,38 +109,30 @@ class InnerFolds:
     """Patient folds inside the training data, to choose rounds and parameters on patients not fitted to."""
 
     def __init__(
-        self, training: Training, whole: lightgbm.Dataset, seed: int, n_folds: int = INNER_FOLDS
+        self,
+        training: Training,
+        whole: lightgbm.Dataset,
+        seed: int,
+        *,
+        n_folds: int = INNER_FOLDS,
+        fold: NDArray[np.int64] | None = None,
     ) -> None:
-        rows = training.design.rows
-        severe = rows.groupby("patient_id")["severe"].transform("max")
-        strata = (severe.astype(int).astype(str) + rows["family"]).to_numpy(dtype=object)
-        patients = rows["patient_id"].to_numpy(dtype=object)
-        self.fold = patient_folds(patients, strata, min(n_folds, training.design.patients()), seed)
+        """Deal the patients; `fold` of each row when they were dealt before."""
         self.training, self.seed = training, seed
-        self._sets = [self._pair(whole, k) for k in range(int(self.fold.max()) + 1)]
+        self.fold = inner_folds(training.design, n_folds, seed) if fold is None else fold
+        self._sets = [self._pair(whole, int(k)) for k in np.unique(self.fold)]
 
     def _pair(
         self, whole: lightgbm.Dataset, k: int
-    ) -> tuple[lightgbm.Dataset, NDArray[np.int64], lightgbm.Dataset | None]:
-        learn = np.flatnonzero(self.fold != k)
-        held = np.flatnonzero((self.fold == k) & self.training.own)
-        outside = whole.subset(held.tolist()).construct() if len(held) else None
+    ) -> tuple[lightgbm.Dataset, NDArray[np.int64], lightgbm.Dataset]:
+        learn, held = np.flatnonzero(self.fold != k), np.flatnonzero(self.fold == k)
         inside = whole.subset(learn.tolist()).construct()
         # as heavy as all rows together: lambda then shrinks a leaf here as much as in the final fit, and the rounds
         # and the calibration found here fit its trees
         inside.set_weight(
             self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum()
         )
-        return inside, held, outside
-
-    def _booster(self, params: Mapping[str, Any], k: int) -> lightgbm.Booster:
-        import lightgbm
-
-        learn, _, outside = self._sets[k]
-        booster = lightgbm.Booster(params=dict(params), train_set=learn)
-        if outside is not None:
-            booster.add_valid(outside, "held out")
-        return booster
+        return inside, held, whole.subset(held.tolist()).construct()
 
     def choose(
         self, chosen: Mapping[str, Any], *, stop: Callable[[int, float], bool] | None = None
@@ -139,27 +141,88 @@ class InnerFolds:
 
         stop: called with the round and the loss so far; True ends a hopeless candidate early.
         """
+        everyone = np.ones(len(self.training.design), dtype=bool)
+        return self.choose_each(chosen, {"": everyone}, stop=stop)[""]
+
+    def choose_each(
+        self,
+        chosen: Mapping[str, Any],
+        groups: Mapping[str, NDArray[np.bool_]],
+        *,
+        stop: Callable[[int, float], bool] | None = None,
+    ) -> dict[str, Rounds]:
+        """How many of the same trees each group of rows takes: where its held-out loss of severe CRS is least.
+
+        A group with few events leans on all rows: its own gain per event counts with weight events / (events +
+        LEAN_EVENTS), that of all rows with the rest.
+
+        Args:
+            chosen: LightGBM parameters.
+            groups: rows of each group; every group takes a number of rounds of its own.
+            stop: called with the round and the least loss so far of all groups.
+        """
+        import lightgbm
+
         t = self.training
         params = parameters(chosen, t.monotone, self.seed)
-        own = np.flatnonzero(t.own)
-        place = np.full(len(t.design), -1)
-        place[own] = np.arange(len(own))
-        boosters = [self._booster(params, k) for k in range(len(self._sets))]
-        margin = t.offset[own].copy()
-        severe, weight = t.design.severe[own], t.weight[own]
-        best, best_loss, best_margin = 0, log_loss(margin, severe, weight), margin.copy()
+        boosters = []
+        for inside, _, outside in self._sets:
+            booster = lightgbm.Booster(params=dict(params), train_set=inside)
+            booster.add_valid(outside, "held out")
+            boosters.append(booster)
+        margin = t.offset.copy()
+        judges = {name: _Judge(t, rows, margin) for name, rows in groups.items()}
         for k in range(1, MAX_ROUNDS + 1):
             for booster in boosters:
                 booster.update()  # may add nothing: the columns drawn this round can be without use, the next not
             for booster, (_, held, _) in zip(boosters, self._sets, strict=True):
-                if len(held):
-                    margin[place[held]] = _held_out_margin(booster)
-            loss = log_loss(margin, severe, weight)
-            if loss < best_loss - 1e-9:
-                best, best_loss, best_margin = k, loss, margin.copy()
-            if k - best >= PATIENCE or (stop is not None and stop(k, best_loss)):
+                margin[held] = _held_out_margin(booster) - t.lift
+            for judge in judges.values():
+                judge.look(k, margin)
+            if all(k - judge.best.rounds >= PATIENCE for judge in judges.values()):
                 break
-        return Rounds(rounds=best, loss=best_loss, margin=best_margin)
+            if stop is not None and stop(k, min(judge.best.loss for judge in judges.values())):
+                break
+        return {name: judge.best for name, judge in judges.items()}
+
+
+LEAN_EVENTS = 30.0
+"""Severe patients at which a group's own held-out gain counts as much as that of all rows; our convention."""
+
+
+class _Judge:
+    """Keeps the best round of one group of rows."""
+
+    def __init__(self, training: Training, rows: NDArray[np.bool_], start: Array) -> None:
+        self._severe, self._weight, self._rows = training.design.severe, training.weight, rows
+        own = training.design.take(rows)
+        events = own.severe_patients()
+        whole = bool(rows.all())
+        self._lean = 1.0 if whole else events / (events + LEAN_EVENTS)
+        self._scale = (max(events, 1), max(training.design.severe_patients(), 1))
+        self.best = Rounds(0, self._loss(start), start[rows].copy())
+
+    def look(self, rounds: int, margin: Array) -> None:
+        """Keep this round when it is better than all before it."""
+        loss = self._loss(margin)
+        if loss < self.best.loss - 1e-9:
+            self.best = Rounds(rounds, loss, margin[self._rows].copy())
+
+    def _loss(self, margin: Array) -> float:
+        if self._lean == 1.0:
+            return log_loss(margin[self._rows], self._severe[self._rows], self._weight[self._rows])
+        each = self._weight * (np.logaddexp(0.0, margin) - self._severe * margin)
+        own, every = float(each[self._rows].sum()) / self._scale[0], float(each.sum()) / self._scale[1]
+        return self._lean * own + (1.0 - self._lean) * every
+
+
+def inner_folds(design: Design, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Inner fold of each row, dealt by patient, severity and family."""
+    rows = design.rows
+    severe = rows.groupby("patient_id")["severe"].transform("max")
+    strata = (severe.astype(int).astype(str) + rows["family"]).to_numpy(dtype=object)
+    patients = rows["patient_id"].to_numpy(dtype=object)
+    return patient_folds(patients, strata, min(n_folds, design.patients()), seed)
 
 
 def _held_out_margin(booster: lightgbm.Booster) -> Array:
@@ -193,8 +256,8 @@ def grow(whole: lightgbm.Dataset, params: Mapping[str, Any], rounds: int, weight
     return text
 
 
-def patient_bootstrap(training: Training, rng: np.random.Generator) -> Array:
-    """Weights of one bootstrap sample: each patient counts as often as it was drawn."""
-    n = int(training.design.patient.max()) + 1
+def drawn_patients(design: Design, rng: np.random.Generator) -> Array:
+    """How often each row is in one bootstrap sample: as often as its patient was drawn."""
+    n = int(design.patient.max()) + 1
     drawn = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-    return training.weight * drawn[training.design.patient]
+    return drawn[design.patient]

@@ -28,11 +28,20 @@ from training.baselines import (
 )
 from training.design import Design, design
 from training.evaluate import RESAMPLES, evaluate
-from training.fit import FitInput, fit_family, lenders, offset_of, offset_spec, strategy_note
+from training.fit import (
+    FitInput,
+    fit_family,
+    lenders,
+    offset_of,
+    offset_spec,
+    shared_trees,
+    strategy_note,
+)
 from training.horizons import DEFAULT_HORIZONS
 from training.landmarks import LandmarkTable, landmark_table
 from training.model import RiskModel, Strategy
 from training.offset import sigmoid
+from training.shared import SharedTrees
 from training.single_thread import single_thread
 from training.split import checked_folds, course_folds, read_folds
 from training.table import TITLES, comparison_notes, render
@@ -195,13 +204,17 @@ def crossvalidate(
     )
     steps = [(int(repeat), int(fold), family) for repeat, fold in pairs for family in wanted]
     parts, strategies, uncertain = [], [], []
+    shared: dict[tuple[int, int], SharedTrees | None] = {}  # of the present fold
     for done, (repeat, fold, family) in enumerate(steps):
         mine = dealt[dealt["repeat"] == repeat].set_index("course_id")["fold"]
         held = (rows.rows["course_id"].map(mine) == fold).to_numpy()
         test = rows.take(held & (rows.rows["family"] == family).to_numpy())
         unsure = _uncertain(prepared, mine, fold, family)
         with single_thread():
-            outcome = _Fold(prepared, rows.take(~held), family, trials, seed + 7919 * repeat + 31 * fold)
+            seed_of_fold = seed + 7919 * repeat + 31 * fold
+            if (repeat, fold) not in shared:
+                shared = {(repeat, fold): shared_trees(prepared.given(rows.take(~held)), seed_of_fold)}
+            outcome = _Fold(prepared, rows.take(~held), family, trials, seed_of_fold, shared[repeat, fold])
             for name, risk in outcome.risks(test, compared, baselines=baselines).items():
                 parts.append(_part(test, name, repeat, fold, risk))
             if len(unsure):
@@ -226,14 +239,22 @@ def crossvalidate(
 class _Fold:
     """One family's fit on the training rows of one fold."""
 
-    def __init__(self, prepared: Prepared, train: Design, family: str, trials: int, seed: int) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        train: Design,
+        family: str,
+        trials: int,
+        seed: int,
+        shared: SharedTrees | None,
+    ) -> None:
         self._prepared, self._seed = prepared, seed
         self._given = prepared.given(train)
         self._mine = train.take((train.rows["family"] == family).to_numpy())
         self.events = self._mine.severe_patients()
         self._model: RiskModel | None = None
         if len(self._mine):
-            self._model = fit_family(self._given, family, trials=trials, seed=seed, refits=0)
+            self._model = fit_family(self._given, family, trials=trials, seed=seed, refits=0, shared=shared)
         self.strategy = self._model.strategy if self._model else "offset"
         source = self._mine if len(self._mine) else train
         self._spec = offset_spec(self._given, family, source)
@@ -247,8 +268,8 @@ class _Fold:
         offset = offset_of(self._spec, test, self._extra)
         if self._model is None:
             return sigmoid(offset)
-        c = self._model.calibration
-        return sigmoid(c.intercept + c.slope * self._model.margins(test.matrix, offset))
+        keys = test.rows["therapy"].tolist()
+        return sigmoid(self._model.log_odds(test.matrix, offset, keys, self._extra))
 
     def risks(self, test: Design, scores: Sequence[str], *, baselines: bool) -> dict[str, Array]:
         """Risks of held-out rows by model."""

@@ -44,6 +44,11 @@ class Design:
         return self.rows["severe"].to_numpy(dtype=np.float64)
 
     @cached_property
+    def auxiliary(self) -> Array:
+        """Grade 2 or above within the horizon, 0 or 1: more frequent than severe CRS and like it."""
+        return self.rows["auxiliary"].to_numpy(dtype=np.float64)
+
+    @cached_property
     def weight(self) -> Array:
         """Inverse probability of having been followed."""
         return self.rows["weight"].to_numpy(dtype=np.float64)

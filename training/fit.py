@@ -1,72 +1,34 @@
-"""One family's model from labelled rows: which strategy its events allow, trees, calibration and interval."""
+"""One family's model from labelled rows: which strategy its events allow, trees, levels, calibration and interval."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from crsrisk.errors import NotEnoughDataError
-from crsrisk.therapies import Therapy, therapies, therapy
-from training.boosting import (
-    InnerFolds,
-    Training,
-    dataset,
-    grow,
-    parameters,
-    patient_bootstrap,
-    scaled_weight,
-)
+from training.boosting import InnerFolds, Training, dataset, drawn_patients, grow, parameters, scaled_weight
 from training.calibrate import recalibrate, shift
 from training.design import Design
+from training.fit_input import FitInput, offset_of, offset_spec
 from training.horizons import DEFAULT_HORIZONS
 from training.model import Calibration, IntervalSpec, RiskModel, Strategy
-from training.offset import (
-    BaseRate,
-    OffsetSpec,
-    OnsetShares,
-    base_rate,
-    expected_onset,
-    onset_shares,
-    sigmoid,
-)
-from training.tune import tune
+from training.offset import OffsetSpec, logit
+from training.pooling import LevelData, Levels, pooled_levels
+from training.shared import SharedTrees, grow_shared, unshared
+from training.stack import stacked
+from training.tune import Tuned, tune
+
+__all__ = ["FitInput", "fit_family", "lenders", "offset_of", "offset_spec", "strategy_note"]
 
 Array = NDArray[np.float64]
 OWN_EVENTS = 100  # proposals of the design, to be tested; not from a source
 SHARED_EVENTS = 30
-OWN_ONSETS = 30  # below this many timed severe onsets a family takes the shares of its whole class
-_CELLS = ("cart", "engineered_t")
-_ENGAGERS = ("engager",)
-# Whose rows a family with 30 to 99 events may borrow: (sister family, classes of therapy borrowed).
-SISTERS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "cd19_cart": (("bcma_cart", _CELLS),),
-    "bcma_cart": (("cd19_cart", _CELLS),),
-    "heme_engager": (("solid_tumor", _ENGAGERS),),
-    "solid_tumor": (("cd19_cart", _CELLS), ("bcma_cart", _CELLS), ("heme_engager", _ENGAGERS)),
-}
 LIBRARIES = ("lightgbm", "numpy", "pandas", "scikit-learn", "optuna")
-
-
-@dataclass(frozen=True, eq=False)
-class FitInput:
-    """All families' labelled training rows of one cohort, and when severe CRS came.
-
-    design: rows of every family. onsets: LandmarkTable.onsets of the training patients. extra: registered
-    therapies.
-    """
-
-    design: Design
-    onsets: pd.DataFrame
-    extra: Mapping[str, Therapy]
-    feature_digest: str
-    monotone: Mapping[str, int]
-    simulated: bool = False
 
 
 def choose_strategy(events: int) -> Strategy:
@@ -87,6 +49,7 @@ def fit_family(
     trials: int = 0,
     seed: int = 0,
     refits: int = 15,
+    shared: SharedTrees | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RiskModel:
     """Fit one family's model on all given rows.
@@ -97,13 +60,13 @@ def fit_family(
         trials: Optuna candidates beside the defaults.
         seed: of folds, sampling and bootstrap.
         refits: bootstrap refits for the interval; 0 for none.
+        shared: `shared_trees(given, seed)` when made before.
         progress: called with steps done and steps in all.
 
     Raises:
         NotEnoughDataError: the family has no labelled rows.
     """
-    own = (given.design.rows["family"] == family).to_numpy()
-    mine = given.design.take(own)
+    mine = given.design.take(given.of_family(family))
     if len(mine) == 0:
         raise NotEnoughDataError(f"no labelled rows of family {family!r}; train a family that the cohort has")
     events = mine.severe_patients()
@@ -128,8 +91,21 @@ def fit_family(
     )
     if strategy == "offset":
         return _shifted(untrained, mine, offset_of(spec, mine, given.extra))
-    training = _training(given, family, strategy)
-    return _grown(untrained, training, mine, trials=trials, refits=refits, progress=progress)
+    shared = shared_trees(given, seed) if shared is None else shared
+    if shared is None or family not in shared.rounds:
+        shared = unshared(given, family, seed)
+    return _grown(untrained, shared, trials=trials, refits=refits, progress=progress)
+
+
+def shared_trees(given: FitInput, seed: int) -> SharedTrees | None:
+    """Trees of all families of these rows; None for one family, whose own trees would say the same."""
+    families = given.design.rows["family"].unique().tolist()
+    return grow_shared(given, seed) if len(families) > 1 else None
+
+
+def lenders(rows: Design, family: str) -> tuple[str, ...]:
+    """The other families of the rows: with few events a family leans on the trees that all share."""
+    return tuple(sorted(name for name in rows.rows["family"].unique().tolist() if name != family))
 
 
 def _labelled_horizons(mine: Design) -> tuple[float | None, ...]:
@@ -148,120 +124,110 @@ def _shifted(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
     once = mine.longest
     prior_sd = _prior_sd(untrained.offset, mine)
     moved = shift(offset[once], mine.severe[once], mine.weight[once], prior_sd)
+    levels = _levels(untrained.offset, mine, offset + moved)
     return replace(
         untrained,
         calibration=Calibration(intercept=moved, slope=1.0, events=untrained.n_events),
-        interval=IntervalSpec(intercept_sd=intercept_sd(untrained.offset, mine, offset + moved)),
+        interval=IntervalSpec(levels=levels),
     )
 
 
 def _grown(
     untrained: RiskModel,
-    training: Training,
-    mine: Design,
+    shared: SharedTrees,
     *,
     trials: int,
     refits: int,
     progress: Callable[[int, int], None] | None,
 ) -> RiskModel:
-    """Trees with rounds and calibration from held-out patients, and the refits behind the interval."""
-    seed = untrained.seed
-    whole = dataset(training)
-    tuned = tune(InnerFolds(training, whole, seed), trials=trials, seed=seed, progress=progress)
-    rounds = tuned.rounds.rounds
+    """Shared and family trees with rounds, calibration and levels from held-out patients, and the refits."""
+    seed, family = untrained.seed, str(untrained.family)
+    rows = (shared.training.design.rows["family"] == family).to_numpy()
+    start = shared.training.take(rows, shared.rounds[family].margin)
+    own, tuned = _best(_targets(start, untrained.strategy), shared.fold[rows], trials, seed, progress)
     calibration = recalibrate(
-        tuned.rounds.margin, mine.severe, scaled_weight(mine), events=untrained.n_events
+        tuned.rounds.margin, own.design.severe, scaled_weight(own.design), events=untrained.n_events
     )
-    params = parameters(tuned.chosen, training.monotone, seed)
+    whole, params = dataset(own), parameters(tuned.chosen, own.monotone, seed)
+    everyone = dataset(shared.training) if shared.rounds[family].rounds else None
+
+    def trees(drawn: Array | None = None) -> str | None:
+        """The stack; `drawn` counts how often each row of all families is in a bootstrap sample."""
+        weights = (
+            (None, None) if drawn is None else (shared.training.weight * drawn, own.weight * drawn[rows])
+        )
+        parts = [shared.text(family, everyone, weights[0]) if everyone is not None else None]
+        if tuned.rounds.rounds:
+            parts.append(grow(whole, params, tuned.rounds.rounds, weights[1]))
+        return stacked([text for text in parts if text is not None])
+
+    text = trees()
     rng = np.random.default_rng(seed)
     bootstrap = []
-    for k in range(refits if rounds else 0):
-        bootstrap.append(grow(whole, params, rounds, patient_bootstrap(training, rng)))
+    for k in range(refits if text is not None else 0):
+        bootstrap.append(str(trees(drawn_patients(shared.training.design, rng))))
         if progress is not None:
             progress(k + 1, refits)
     calibrated = calibration.intercept + calibration.slope * tuned.rounds.margin
+    used = {
+        "rounds": tuned.rounds.rounds,
+        "shared_rounds": shared.rounds[family].rounds,
+        "trials": tuned.trials,
+        "target": "severe" if own.lift == 0.0 else "auxiliary",
+    }
     return replace(
         untrained,
         calibration=calibration,
-        interval=IntervalSpec(intercept_sd=intercept_sd(untrained.offset, mine, calibrated)),
-        booster_text=grow(whole, params, rounds) if rounds else None,
+        interval=IntervalSpec(levels=_levels(untrained.offset, own.design, calibrated)),
+        booster_text=text,
         bootstrap_texts=tuple(bootstrap),
-        parameters={**tuned.chosen, "rounds": rounds, "trials": tuned.trials},
+        parameters={**tuned.chosen, **used},
     )
 
 
-def lenders(rows: Design, family: str) -> tuple[str, ...]:
-    """Sister families whose rows a family with few events can borrow from these rows."""
-    return tuple(sister for sister, borrowed in _sister_rows(rows, family) if borrowed.any())
+def _targets(start: Training, strategy: Strategy) -> list[Training]:
+    """What the family's own trees may be grown for: severe CRS, and with few events also grade 2 or above."""
+    auxiliary = start.design.auxiliary
+    mean = float(np.average(auxiliary, weights=start.weight))
+    severe = float(np.average(start.design.severe, weights=start.weight))
+    if strategy == "own" or not severe < mean < 1.0:
+        return [start]
+    return [start, replace(start, target=auxiliary, lift=float(logit(mean) - logit(severe)))]
 
 
-def _sister_rows(rows: Design, family: str) -> list[tuple[str, NDArray[np.bool_]]]:
-    names = rows.rows["family"].to_numpy(dtype=object)
-    classes = rows.rows["class_"].to_numpy(dtype=object).astype(str)
-    allowed = SISTERS.get(family, ())
-    return [(sister, (names == sister) & np.isin(classes, borrowed)) for sister, borrowed in allowed]
+def _best(
+    targets: list[Training],
+    fold: NDArray[np.int64],
+    trials: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Training, Tuned]:
+    """The target whose trees predict severe CRS of held-out patients best, with its parameters and rounds."""
+    found = []
+    for target in targets:
+        folds = InnerFolds(target, dataset(target), seed, fold=fold)
+        found.append((target, tune(folds, trials=trials, seed=seed, progress=progress)))
+    return min(found, key=lambda pair: pair[1].rounds.loss)
 
 
-def _training(given: FitInput, family: str, strategy: Strategy) -> Training:
-    """The rows to grow trees on: the family's own, with its sisters' when the trees are shared."""
-    every = given.design
-    names = every.rows["family"].to_numpy(dtype=object)
-    chosen = names == family
-    if strategy == "shared":
-        for _, borrowed in _sister_rows(every, family):
-            chosen = chosen | borrowed
-    design = every.take(chosen)
-    family_of_row = names[chosen]
-    offset, weight = np.empty(len(design)), np.empty(len(design))
-    for name in dict.fromkeys(family_of_row.tolist()):
-        at = np.flatnonzero(family_of_row == name)
-        part = design.take(at)
-        offset[at] = offset_of(offset_spec(given, name, part), part, given.extra)
-        weight[at] = scaled_weight(part)
-    monotone = (*(int(given.monotone.get(name, 0)) for name in design.names), 0, 1)
-    return Training(design, offset, weight, family_of_row == family, monotone)
+def _levels(spec: OffsetSpec, mine: Design, log_odds: Array) -> Levels:
+    """Levels of the therapies seen; the longest view of each dose counts, so that an onset is used once.
 
-
-def offset_spec(given: FitInput, family: str, mine: Design) -> OffsetSpec:
-    """Base rates of the family's therapies and onset shares of its classes, from the training patients."""
-    keys = list(dict.fromkeys(mine.rows["therapy"].tolist()))
-    known = {key: therapy(key, given.extra) for key in keys}
-    rates: dict[str, BaseRate] = {
-        key: base_rate(t) for key, t in {**therapies(), **known}.items() if t.family == family
-    }
-    shares: dict[str, OnsetShares] = {}
-    for class_ in sorted({t.class_ for t in known.values()}):
-        onsets = given.onsets[given.onsets["class_"] == class_]
-        own = onsets[onsets["family"] == family]
-        used = own if len(own) >= OWN_ONSETS else onsets
-        doses = int(mine.dose[mine.rows["class_"].to_numpy() == class_].max())
-        shares[class_] = onset_shares(
-            class_,
-            used["dose"].to_numpy(dtype=np.int64),
-            used["hours"].to_numpy(dtype=np.float64),
-            onset_hours=expected_onset([t for t in known.values() if t.class_ == class_]),
-            doses=doses,
-        )
-    return OffsetSpec(rates=rates, shares=shares)
-
-
-def offset_of(spec: OffsetSpec, design: Design, extra: Mapping[str, Therapy]) -> Array:
-    """Offset (log odds) of each row."""
-    return spec.offsets(design.rows["therapy"].tolist(), design.dose, design.landmark, design.horizon, extra)
-
-
-def intercept_sd(spec: OffsetSpec, mine: Design, log_odds: Array) -> dict[str, float]:
-    """Spread of each seen therapy's intercept: its prior, narrowed by what its own patients tell.
-
-    log_odds: of the rows of `mine`; the longest view of each dose counts, so that an onset is used once.
+    log_odds: calibrated, of the rows of `mine`.
     """
-    risk = sigmoid(log_odds)
-    information = mine.weight * risk * (1 - risk) * mine.longest
-    keys = mine.rows["therapy"].to_numpy(dtype=object)
-    return {
-        str(key): float((spec.rates[key].logit_sd ** -2 + information[keys == key].sum()) ** -0.5)
-        for key in dict.fromkeys(keys.tolist())
-    }
+    return pooled_levels(level_data(mine, log_odds), {key: rate.logit_sd for key, rate in spec.rates.items()})
+
+
+def level_data(mine: Design, log_odds: Array) -> LevelData:
+    """What rows tell about levels: one per patient and dose."""
+    once = mine.longest
+    return LevelData(
+        log_odds[once],
+        mine.severe[once],
+        mine.weight[once],
+        mine.rows["therapy"].to_numpy(dtype=object)[once],
+        mine.rows["patient_id"].to_numpy(dtype=object)[once],
+    )
 
 
 def _prior_sd(spec: OffsetSpec, mine: Design) -> float:

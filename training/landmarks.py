@@ -35,6 +35,7 @@ ROW_COLUMNS = (
     "horizon_hours",
     "rest_of_window",
     "severe",
+    "auxiliary",
     "weight",
 )
 
@@ -43,9 +44,8 @@ ROW_COLUMNS = (
 class LandmarkTable:
     """Labelled rows and how they came about.
 
-    rows: ROW_COLUMNS; horizon_hours of the rest of the window is its number of hours; severe 0 or 1; weight
-        1 or
-        above, the inverse probability of having been followed.
+    rows: ROW_COLUMNS; horizon_hours of the rest of the window is its number of hours; severe 0 or 1; auxiliary: grade
+        2 or above within the horizon, 0 or 1; weight 1 or above, the inverse probability of having been followed.
     uncertain: the same columns for rows whose grade >= 3 rests on review, not_gradable or a range; severe
         is 1 in
         them, for a sensitivity analysis.
@@ -231,17 +231,20 @@ def _with_horizons(
 
 
 def _label(rows: pd.DataFrame, outcomes: CourseOutcomes) -> pd.DataFrame:
-    """Adds severe, known (followed long enough), timed (placeable), uncertain (rests on a possible grade)."""
+    """Adds severe, auxiliary (grade 2 or above), known (followed), timed (placeable), uncertain (a possible grade)."""
     course = rows["course"].to_numpy()
     start = (rows["dose_hours"] + rows["landmark_hours"]).to_numpy()
     end = closing_hours(rows)
     when = outcomes.severe_hours[course]
     untimed = outcomes.severe[course] & np.isnan(when)
+    rest = rows["rest_of_window"].to_numpy()
+    auxiliary = _overlaps(outcomes.moderate, course, start, end) | (outcomes.moderate_peak[course] & rest)
     severe = ((when > start) & (when <= end + _TOLERANCE)) | (untimed & rows["rest_of_window"].to_numpy())
     followed = outcomes.follow_up_hours[course] >= end - _TOLERANCE
     maybe = _maybe_between(outcomes, course, start, end)
     return rows.assign(
         severe=severe.astype(np.int64),
+        auxiliary=(auxiliary | severe).astype(np.int64),
         known=severe | outcomes.settled[course] | followed,
         timed=~untimed | rows["rest_of_window"].to_numpy(),
         uncertain=maybe & ~severe,
@@ -263,6 +266,21 @@ def _maybe_between(outcomes: CourseOutcomes, course: NDArray[np.int64], start: A
         inside = at < last
         value = stretch[np.minimum(at, len(stretch) - 1)]
         result |= inside & (value > start) & (value <= end + _TOLERANCE)
+    return result
+
+
+def _overlaps(stretches: pd.DataFrame, course: NDArray[np.int64], start: Array, end: Array) -> Mask:
+    """Whether a stretch of the course lies at least partly in (start, end], per row.
+
+    stretches: course, start, end, sorted by both; those of one course do not overlap.
+    """
+    of, begin, stop = (stretches[name].to_numpy() for name in ("course", "start", "end"))
+    result = np.zeros(len(course), dtype=bool)
+    first, last = np.searchsorted(of, course, side="left"), np.searchsorted(of, course, side="right")
+    for k in range(int((last - first).max(initial=0))):
+        at = np.minimum(first + k, max(len(of) - 1, 0))
+        inside = first + k < last
+        result |= inside & (begin[at] <= end + _TOLERANCE) & (stop[at] > start)
     return result
 
 

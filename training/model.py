@@ -14,6 +14,7 @@ from crsrisk.errors import ModelError
 from crsrisk.therapies import Therapy
 from training.horizons import DEFAULT_HORIZONS, expand, planned_window_ends
 from training.offset import OffsetSpec, sigmoid
+from training.pooling import Levels, TherapyShift, unseen
 from training.trees import FlatTrees, flat_trees
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class IntervalSpec:
-    """What widens the interval: sd of the intercept (log odds) per therapy seen, beside the trees' refits."""
+    """Levels of the therapies: their means move the risk, their spread widens its interval beside the refits.
+
+    level: share of intervals that shall hold the true risk.
+    """
 
     level: float = 0.90
-    intercept_sd: Mapping[str, float] = field(default_factory=dict)
+    levels: Levels = field(default_factory=lambda: Levels(0.0, {}))
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,9 @@ class RiskModel:
         row, hours, rest = expand(landmark, window_end_hours, horizons)
         values = self._columns(table)[row]
         design = np.concatenate([values, landmark[row, None], hours[:, None]], axis=1)
-        offset = self.offset.offsets([keys[i] for i in row], dose[row], landmark[row], hours, therapies)
+        of_rows = [keys[i] for i in row]
+        offset = self.offset.offsets(of_rows, dose[row], landmark[row], hours, therapies)
+        offset = offset + self.shift(of_rows, therapies) / self.calibration.slope
         intercept_sd = self._intercept_sd(keys, therapies)[row]
         return self._explained(
             row=row, hours=hours, rest=rest, design=design, offset=offset, intercept_sd=intercept_sd
@@ -171,11 +177,34 @@ class RiskModel:
             )
         return table.values[:, [position[name] for name in self.feature_names]]
 
+    def level_of(self, key: str, extra: Mapping[str, Therapy] | None = None) -> TherapyShift:
+        """The level of a therapy: what its patients told, else its published rate."""
+        known = self.interval.levels.shifts.get(key)
+        if known is not None:
+            return known
+        return unseen(self.interval.levels, self.offset.rate_of(key, extra).logit_sd)
+
+    def shift(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None = None) -> Array:
+        """What each row's therapy adds to the log odds of the risk, shape (n,)."""
+        mean = {key: self.level_of(key, extra).mean for key in dict.fromkeys(keys)}
+        return np.array([mean[key] for key in keys], dtype=np.float64)
+
+    def log_odds(
+        self, design: Array, offset: Array, keys: Sequence[str], extra: Mapping[str, Therapy] | None = None
+    ) -> Array:
+        """Log odds of the risk of rows of a design matrix, without explanation.
+
+        Args:
+            design: shape (n, features + 2).
+            offset: of the base rates, shape (n,).
+            keys: therapy of each row.
+            extra: registered therapies outside the catalogue.
+        """
+        c = self.calibration
+        return c.intercept + c.slope * self.margins(design, offset) + self.shift(keys, extra)
+
     def _intercept_sd(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None) -> Array:
-        sd = {}
-        for key in dict.fromkeys(keys):
-            known = self.interval.intercept_sd.get(key)
-            sd[key] = known if known is not None else self.offset.rate_of(key, extra).logit_sd
+        sd = {key: self.level_of(key, extra).sd for key in dict.fromkeys(keys)}
         return np.array([sd[key] for key in keys], dtype=np.float64)
 
     def _explained(

@@ -7,7 +7,7 @@ grade in 25 %).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from crsrisk.errors import NotEnoughDataError
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 SEVERE_GRADE = 3.0
+MODERATE_GRADE = 2.0
 SYSTEM = "ASTCT"
 OBSERVED_AFTER_LAST_EVENT_HOURS = (
     24.0  # our convention: a ward measures daily, so silence of a day is follow-up
@@ -47,8 +48,10 @@ class CourseOutcomes:
     onset_hours: first sign of CRS, nan when none or unknown. had_crs: CRS of any grade happened.
     follow_up_hours: end of follow-up, also by death from another cause. other_death: that death happened.
     maybe: course (row number), start, end of stretches in which grade >= 3 rests on review, not_gradable or
-    a range. peak_only: severe courses of adjudicated peaks carry no time; just the rest of the window can
-    be labelled. other_systems: rows of `outcomes` and `grades` graded by another system, not used.
+    a range. moderate: course, start, end of stretches of grade 2 or above, sorted; moderate_peak: an adjudicated
+    peak of grade 2 or above whose time is not known. peak_only: severe courses of adjudicated peaks carry no time;
+    just the rest of the window can be labelled. other_systems: rows of `outcomes` and `grades` graded by another
+    system, not used.
     """
 
     course_ids: NDArray[np.object_]
@@ -61,6 +64,8 @@ class CourseOutcomes:
     follow_up_hours: Array
     other_death: Mask
     maybe: pd.DataFrame
+    moderate: pd.DataFrame
+    moderate_peak: Mask
     peak_only: bool
     other_systems: dict[str, int]
 
@@ -73,6 +78,7 @@ class _Graded:
     severe_hours: Array
     onset_hours: Array
     maybe: pd.DataFrame
+    moderate: pd.DataFrame
 
 
 def course_outcomes(cohort: Cohort) -> CourseOutcomes:
@@ -116,6 +122,8 @@ def course_outcomes(cohort: Cohort) -> CourseOutcomes:
         follow_up_hours=last_seen,
         other_death=other_death & ~severe,
         maybe=graded.maybe[~settled[graded.maybe["course"].to_numpy()]].reset_index(drop=True),
+        moderate=graded.moderate.sort_values(["course", "start"], ignore_index=True),
+        moderate_peak=settled & (peak >= MODERATE_GRADE) & ~graded.present,
         peak_only=bool(settled_severe.any() and np.isnan(severe_hours[settled_severe]).all()),
         other_systems=other,
     )
@@ -181,7 +189,7 @@ def _derived(cohort: Cohort) -> _Graded:
         np.where(np.isnan(high), 0.0, high),
         np.where(sure, high, 0.0),
     )
-    return _Graded(observed, found.severe_hours, found.onset_hours, found.maybe)
+    return replace(found, present=observed)
 
 
 def _graded(
@@ -201,12 +209,18 @@ def _graded(
     present = np.zeros(n, dtype=bool)
     present[course] = True
     possible = counts & (high >= SEVERE_GRADE) & (low < SEVERE_GRADE)
+    moderate = counts & (low >= MODERATE_GRADE)
     return _Graded(
         present=present,
         severe_hours=_first(n, course, start, counts & (low >= SEVERE_GRADE)),
         onset_hours=_first(n, course, start, counts & (any_grade >= 1)),
-        maybe=pd.DataFrame({"course": course[possible], "start": start[possible], "end": end[possible]}),
+        maybe=_stretches(course, start, end, possible),
+        moderate=_stretches(course, start, end, moderate),
     )
+
+
+def _stretches(course: NDArray[np.int64], start: Array, end: Array, where: Mask) -> pd.DataFrame:
+    return pd.DataFrame({"course": course[where], "start": start[where], "end": end[where]})
 
 
 def _first(n: int, course: NDArray[np.int64], start: Array, where: Mask) -> Array:
@@ -219,11 +233,13 @@ def _first(n: int, course: NDArray[np.int64], start: Array, where: Mask) -> Arra
 def _merged(graded: _Graded, derived: _Graded, fill: Mask) -> _Graded:
     """`graded`, with the courses marked in `fill` taken from `derived`."""
     kept = derived.maybe[fill[derived.maybe["course"].to_numpy()]]
+    moderate = derived.moderate[fill[derived.moderate["course"].to_numpy()]]
     return _Graded(
         present=graded.present | fill,
         severe_hours=np.where(fill, derived.severe_hours, graded.severe_hours),
         onset_hours=np.where(fill, derived.onset_hours, graded.onset_hours),
         maybe=pd.concat([graded.maybe, kept], ignore_index=True),
+        moderate=pd.concat([graded.moderate, moderate], ignore_index=True),
     )
 
 

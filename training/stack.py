@@ -28,7 +28,9 @@ def stacked(texts: Sequence[str]) -> str | None:
         return None
     if len({_features(text) for text in parts}) > 1:
         raise ValueError("boosters of different features can't be stacked")
-    trees = [f"Tree={number}\n{tree}" for number, tree in enumerate(t for text in parts for t in _trees(text))]
+    trees = [
+        f"Tree={number}\n{tree}" for number, tree in enumerate(t for text in parts for t in _trees(text))
+    ]
     sizes = " ".join(str(len(tree.encode("utf-8"))) for tree in trees)
     head = _SIZES.sub(f"tree_sizes={sizes}", parts[0][: _TREE.search(parts[0]).start()])  # type: ignore[union-attr]
     tail = parts[0][parts[0].index(_END) :]

@@ -80,10 +80,7 @@ def _known_from_revision(kept: pd.DataFrame, changed: NDArray[np.bool_]) -> pd.D
 
 
 def _hash(records: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.uint64]:
-    hashed: NDArray[np.uint64] = pd.util.hash_pandas_object(records[list(columns)], index=False).to_numpy(
-        np.uint64
-    )
-    return hashed
+    return pd.util.hash_pandas_object(records[list(columns)], index=False).to_numpy().astype(np.uint64)
 
 
 def _same_as_before(values: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@ import pytest
 from crsrisk.errors import CohortError, NotEnoughDataError
 from tests.unit.training.cohorts import AXI, GLOFIT, cohort, course, quiet, severe_at
 from training.crossvalidate import CONTRACT_COLUMNS, crossvalidate, prepare
-from training.offset import sigmoid
 
 BCMA = "ide-cel_MM4L"
 
@@ -209,17 +208,20 @@ def test_30_to_99_events_share_trees_with_the_sister_family(shared):
     assert rest["value"].iloc[0] > 0.95  # CRP gives the severe ones away in this cohort
 
 
-def test_borrowed_rows_keep_their_own_base_rate(shared):
-    from training.fit import _training, offset_of, offset_spec
+def test_rows_of_every_family_start_from_their_own_base_rate(shared):
+    from training.fit import offset_of, offset_spec
+    from training.shared import all_rows, grow_shared
 
     given = shared.given(shared.rows())
-    training = _training(given, "cd19_cart", "shared")
-    rows = training.design.rows
-    bcma = training.design.take((rows["family"] == "bcma_cart").to_numpy())
-    expected = offset_of(offset_spec(given, "bcma_cart", bcma), bcma, {})
-    assert np.array_equal(training.offset[(rows["family"] == "bcma_cart").to_numpy()], expected)
-    assert training.own.sum() == (rows["family"] == "cd19_cart").sum() < len(rows)
-    assert sigmoid(expected).max() < 0.2
+    training = all_rows(given)
+    bcma = given.of_family("bcma_cart")
+    rows = training.design.take(bcma)
+    expected = offset_of(offset_spec(given, "bcma_cart", rows), rows, {})
+    assert np.array_equal(training.offset[bcma], expected)
+    assert training.weight[bcma].sum() == pytest.approx(rows.patients())
+    rounds = grow_shared(given, 0).rounds
+    assert set(rounds) == {"cd19_cart", "bcma_cart"}
+    assert len(rounds["bcma_cart"].margin) == bcma.sum()
 
 
 def test_without_a_sister_family_the_trees_are_its_own_and_it_says_so():

@@ -10,8 +10,9 @@ import pytest
 from crsrisk.errors import ModelError
 from crsrisk.therapies import therapy
 from tests.toy_models import offset_model, tree_model
-from training.model import Calibration, RiskModel
+from training.model import Calibration, IntervalSpec, RiskModel
 from training.offset import logit, sigmoid
+from training.pooling import Levels, TherapyShift
 
 
 def table(model: RiskModel, n: int, *, key: str = "axi-cel_LBCL3L", landmark: float = 48.0, seed: int = 3):
@@ -97,12 +98,25 @@ def test_a_model_without_trees_gives_the_shifted_base_rate_and_no_contributions(
 
 def test_a_therapy_never_seen_gets_the_wider_interval_of_its_prior():
     model = tree_model()
-    known = replace(model, interval=replace(model.interval, intercept_sd={"axi-cel_LBCL3L": 0.05}))
+    levels = Levels(0.0, {"axi-cel_LBCL3L": TherapyShift(0.0, 0.05, 90, 9)})
+    known = replace(model, interval=IntervalSpec(levels=levels))
     narrow = known.predict(table(model, 5))
     wide = model.predict(table(model, 5))
     assert ((wide.high - wide.low) > (narrow.high - narrow.low)).all()
     assert model.seen("axi-cel_LBCL3L")
     assert not model.seen("obe-cel_ALL")
+
+
+def test_the_level_of_a_therapy_moves_its_risk_and_stands_in_the_base():
+    model = tree_model()
+    levels = Levels(0.0, {"axi-cel_LBCL3L": TherapyShift(0.4, 0.1, 90, 9)})
+    plain, moved = (
+        model.predict(table(model, 5)),
+        replace(model, interval=IntervalSpec(levels=levels)).predict(table(model, 5)),
+    )
+    assert logit(moved.risk) == pytest.approx(logit(plain.risk) + 0.4, abs=1e-9)
+    rebuilt = moved.intercept + moved.slope * (moved.base + moved.contributions.sum(axis=1))
+    assert rebuilt == pytest.approx(logit(moved.risk), abs=1e-9)
 
 
 def test_a_registered_therapy_outside_the_catalogue_is_answered():

@@ -72,10 +72,10 @@ def test_the_same_seed_gives_the_same_model(prepared, trained):
 
 def test_tuning_tries_candidates_and_never_does_worse_than_the_defaults_inside(prepared):
     from training.boosting import InnerFolds, dataset
-    from training.fit import _training
+    from training.shared import all_rows
     from training.tune import tune
 
-    training = _training(prepared.given(prepared.rows()), "cd19_cart", "own")
+    training = all_rows(prepared.given(prepared.rows()))
     folds = InnerFolds(training, dataset(training), seed=1)
     plain, tuned = tune(folds, trials=0, seed=1), tune(folds, trials=3, seed=1)
     assert tuned.rounds.loss <= plain.rounds.loss

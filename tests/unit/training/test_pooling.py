@@ -1,0 +1,74 @@
+"""How far patients move the level of their therapy."""
+
+import numpy as np
+import pytest
+
+from training.offset import sigmoid
+from training.pooling import LevelData, Levels, learned, pooled_levels, unseen
+
+
+def patients(key: str, n: int, log_odds: float, true: float, seed: int) -> LevelData:
+    rng = np.random.default_rng(seed)
+    severe = (rng.random(n) < sigmoid(true)).astype(float)
+    names = np.array([f"{key}{seed}-{i}" for i in range(n)], dtype=object)
+    return LevelData(np.full(n, log_odds), severe, np.ones(n), np.full(n, key, dtype=object), names)
+
+
+def together(*parts: LevelData) -> LevelData:
+    names = ("log_odds", "severe", "weight", "therapy", "patient")
+    return LevelData(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def test_many_patients_speak_for_themselves_and_few_stay_near_their_prior():
+    data = together(patients("many", 4000, -2.5, -1.5, 1), patients("few", 20, -2.5, -1.5, 2))
+    found = pooled_levels(data, {"many": 0.4, "few": 0.4})
+    assert found.shifts["many"].mean == pytest.approx(1.0, abs=0.15)
+    assert abs(found.shifts["few"].mean) < 0.6
+    assert found.shifts["many"].sd < 0.1 < found.shifts["few"].sd
+
+
+def test_no_severe_case_moves_the_level_down_but_not_to_zero():
+    none = LevelData(
+        *(
+            getattr(patients("a", 50, -2.0, -50.0, 1), n)
+            for n in ("log_odds", "severe", "weight", "therapy", "patient")
+        )
+    )
+    shift = pooled_levels(none, {"a": 0.5}).shifts["a"]
+    assert -1.5 < shift.mean < -0.2
+    assert (shift.patients, shift.events) == (50, 0)
+
+
+def test_therapies_that_differ_from_their_publications_widen_the_prior_of_one_never_seen():
+    apart = together(*(patients(f"t{k}", 1500, -2.0, -2.0 + (0.9 if k % 2 else -0.9), k) for k in range(6)))
+    alike = together(*(patients(f"t{k}", 1500, -2.0, -2.0, k) for k in range(6)))
+    prior = {f"t{k}": 0.2 for k in range(6)}
+    assert pooled_levels(apart, prior).local_sd >= 0.5
+    assert pooled_levels(alike, prior).local_sd <= 0.1
+    assert unseen(pooled_levels(apart, prior), 0.2).sd > unseen(pooled_levels(alike, prior), 0.2).sd
+
+
+@pytest.mark.parametrize("n", [1, 10, 30])
+def test_learning_in_two_steps_is_learning_at_once(n):
+    first, second = patients("a", 30, -2.0, -1.0, 3), patients("a", n, -2.0, -1.0, 4)
+    levels = Levels(0.2, {})
+    once = learned(levels, together(first, second), {"a": 0.5}).shifts["a"]
+    twice = learned(learned(levels, first, {"a": 0.5}), second, {"a": 0.5}).shifts["a"]
+    assert twice.mean == pytest.approx(once.mean, abs=0.05)
+    assert twice.sd == pytest.approx(once.sd, abs=0.03)
+    assert twice.patients == once.patients == 30 + n
+
+
+def test_every_case_moves_the_level_of_a_therapy_never_seen():
+    levels = Levels(0.2, {})
+    severe = LevelData(
+        np.array([-2.0]), np.ones(1), np.ones(1), np.array(["a"], object), np.array(["p"], object)
+    )
+    after = learned(levels, severe, {"a": 0.5}).shifts["a"]
+    assert after.mean > 0.1
+    assert after.sd < unseen(levels, 0.5).sd
+
+
+def test_a_prior_without_spread_is_refused():
+    with pytest.raises(ValueError, match="spread above 0"):
+        learned(Levels(0.0, {}), patients("a", 5, -2.0, -2.0, 1), {"a": 0.0})

@@ -1,0 +1,123 @@
+"""Partial pooling of therapies: each has a level of its own, as far as its own patients justify.
+
+The published rate of a therapy is a prior; patients move it. How much rates differ at this site beyond what the
+publications leave open is estimated from all therapies of the family together (empirical Bayes), so that a therapy
+with few patients stays near its prior and one with many speaks for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.offset import sigmoid
+
+Array = NDArray[np.float64]
+LOCAL_SDS = np.round(np.arange(0.0, 1.01, 0.1), 1)
+LOCAL_SD_SCALE = 0.3
+"""Half-normal prior of the spread between published and local rates (log odds): our convention."""
+
+
+@dataclass(frozen=True)
+class TherapyShift:
+    """How far the level of a therapy lies from its published rate, on the log odds of the risk.
+
+    mean, sd: of the posterior. patients, events: with this therapy in the training data.
+    """
+
+    mean: float
+    sd: float
+    patients: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Shifts by therapy, and the spread between published and local rates (log odds)."""
+
+    local_sd: float
+    shifts: Mapping[str, TherapyShift]
+
+
+@dataclass(frozen=True, eq=False)
+class LevelData:
+    """Rows that tell about levels: one per patient and dose, so that an onset counts once; shape (n,) each.
+
+    log_odds: of the risk of severe CRS before any shift, of patients not fitted to.
+    """
+
+    log_odds: Array
+    severe: Array
+    weight: Array
+    therapy: NDArray[np.object_]
+    patient: NDArray[np.object_]
+
+
+def pooled_levels(data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
+    """Levels of all therapies in the data.
+
+    Args:
+        data: rows of one family.
+        prior_sd: sd of the logit of each therapy's published rate.
+    """
+    keys = [str(key) for key in dict.fromkeys(data.therapy.tolist())]
+    rows = {key: np.flatnonzero(data.therapy == key) for key in keys}
+    best, best_score, found = 0.0, -np.inf, {}
+    for local in LOCAL_SDS.tolist():
+        posterior = {
+            key: _posterior(data, rows[key], 0.0, float(np.hypot(prior_sd[key], local))) for key in keys
+        }
+        score = sum(evidence for _, _, evidence in posterior.values()) - 0.5 * (local / LOCAL_SD_SCALE) ** 2
+        if score > best_score + 1e-9:
+            best, best_score, found = local, score, posterior
+    shifts = {key: _shift(data, rows[key], *found[key][:2]) for key in keys}
+    return Levels(local_sd=best, shifts=shifts)
+
+
+def learned(levels: Levels, data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
+    """The levels after further patients: what was known of a therapy is the prior of what they tell.
+
+    data: rows of the new patients, with the log odds before any shift.
+    """
+    shifts = dict(levels.shifts)
+    for key in (str(key) for key in dict.fromkeys(data.therapy.tolist())):
+        rows = np.flatnonzero(data.therapy == key)
+        before = shifts.get(key, unseen(levels, prior_sd[key]))
+        mean, sd, _ = _posterior(data, rows, before.mean, before.sd)
+        new = _shift(data, rows, mean, sd)
+        shifts[key] = TherapyShift(mean, sd, before.patients + new.patients, before.events + new.events)
+    return Levels(levels.local_sd, shifts)
+
+
+def unseen(levels: Levels, prior_sd: float) -> TherapyShift:
+    """The level of a therapy that the data do not hold: its published rate, as far as rates travel."""
+    return TherapyShift(0.0, float(np.hypot(prior_sd, levels.local_sd)), 0, 0)
+
+
+def _shift(data: LevelData, rows: NDArray[np.int64], mean: float, sd: float) -> TherapyShift:
+    patient, severe = data.patient[rows], data.severe[rows]
+    return TherapyShift(mean, sd, len(set(patient.tolist())), len(set(patient[severe == 1].tolist())))
+
+
+def _posterior(
+    data: LevelData, rows: NDArray[np.int64], centre: float, prior_sd: float
+) -> tuple[float, float, float]:
+    """Mode and sd of the posterior of a shift with a normal prior, and the log evidence (Laplace)."""
+    log_odds, severe, weight = data.log_odds[rows], data.severe[rows], data.weight[rows]
+    if prior_sd <= 0:
+        raise ValueError("the prior of a shift needs a spread above 0")
+    precision, moved = prior_sd**-2, centre
+    for _ in range(60):
+        risk = sigmoid(log_odds + moved)
+        information = float((weight * risk * (1 - risk)).sum()) + precision
+        step = (float((weight * (severe - risk)).sum()) - (moved - centre) * precision) / information
+        moved += float(np.clip(step, -1.0, 1.0))
+        if abs(step) < 1e-12:
+            break
+    margin = log_odds + moved
+    likelihood = float((weight * (severe * margin - np.logaddexp(0.0, margin))).sum())
+    evidence = likelihood - 0.5 * precision * (moved - centre) ** 2 + 0.5 * np.log(precision / information)
+    return moved, float(information**-0.5), float(evidence)
