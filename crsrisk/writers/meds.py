@@ -22,9 +22,9 @@ from crsrisk.analytes import analytes
 from crsrisk.cohort import Cohort
 from crsrisk.readers.codes import OWN
 from crsrisk.times import NOT_A_TIME
-from crsrisk.values import number_or_none, parse_numbers
+from crsrisk.values import parse_numbers
 from crsrisk.writers.coded import codings_of
-from crsrisk.writers.statements import statements
+from crsrisk.writers.statements import marked, statements
 
 MEDS_VERSION = "0.4.1"
 ROWS_PER_FILE = 500_000
@@ -131,12 +131,8 @@ def _table(rows: pd.DataFrame, codes: dict[str, tuple[str, str]], *, numbered: b
 
 def _values(rows: pd.DataFrame) -> list[str]:
     """Values with their comparator, where the reported text does not hold it already."""
-    values: list[str] = rows["value"].tolist()
-    marks: list[str] = rows["comparator"].tolist()
-    return [
-        mark + value if mark and (number_or_none(value) or (0.0, 0))[1] == 0 else value
-        for mark, value in zip(marks, values, strict=True)
-    ]
+    pairs = zip(rows["value"].tolist(), rows["comparator"].tolist(), strict=True)
+    return [marked(value, comparator) for value, comparator in pairs]
 
 
 def _numbers_and_texts(values: list[str]) -> tuple[pa.Array, pa.Array]:

@@ -5,7 +5,8 @@ becomes of the columns of courses.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,28 @@ from crsrisk.readers.drugs import is_drug
 from crsrisk.therapies import is_engager
 from crsrisk.times import NOT_A_TIME, whole_microseconds
 from crsrisk.units import DIMENSIONLESS
+from crsrisk.values import number_or_none
 from crsrisk.writers.coded import require_dated
 
 DOSE = "bsab_dose"
-COLUMNS = (
-    "patient_id", "kind", "name", "start_us", "end_us", "known_us", "value", "unit", "comparator", "source_id",
-)  # fmt: skip
+
+
+class Statement(NamedTuple):
+    """One row of `statements`."""
+
+    patient_id: str
+    kind: str
+    name: str
+    start_us: int
+    end_us: int
+    known_us: int
+    value: str
+    unit: str
+    comparator: str
+    source_id: str
+
+
+COLUMNS = Statement._fields
 _PERSON = ("sex", "site", "indication")
 
 
@@ -52,10 +69,12 @@ def statements(cohort: Cohort) -> pd.DataFrame:
     return told.sort_values(order, kind="stable", ignore_index=True)
 
 
-def by_patient(told: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def by_patient(told: pd.DataFrame) -> Iterator[tuple[str, list[Statement]]]:
     """The statements of one patient after the other."""
-    for patient, rows in told.groupby("patient_id", sort=True):
-        yield str(patient), rows
+    columns = (told[name].tolist() for name in COLUMNS)
+    everything = map(Statement._make, zip(*columns, strict=True))
+    for patient_id, rows in groupby(everything, key=lambda one: one.patient_id):
+        yield patient_id, list(rows)
 
 
 def _index_us(cohort: Cohort) -> NDArray[np.int64]:
@@ -152,6 +171,17 @@ def number_text(number: float) -> str:
     if number == int(number) and abs(number) < 1e15:
         return str(int(number))
     return repr(number)
+
+
+def marked(value: str, comparator: str) -> str:
+    """The value with its comparator, unless the reported text holds one already.
+
+    >>> marked("0.5", "<"), marked("<0.5", "<"), marked("0.5", "")
+    ('<0.5', '<0.5', '0.5')
+    """
+    if not comparator or (number_or_none(value) or (0.0, 0))[1]:
+        return value
+    return comparator + value
 
 
 def _person(cohort: Cohort) -> pd.DataFrame:
