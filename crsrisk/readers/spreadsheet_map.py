@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +31,7 @@ NOT_CONFIRMED = (
 )
 
 
+@lru_cache(maxsize=65_536)
 def plain(text: str) -> str:
     r"""Text as it is compared: width of characters, runs of blanks and line breaks do not count, case does.
 
@@ -39,6 +41,7 @@ def plain(text: str) -> str:
     return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split())
 
 
+@lru_cache(maxsize=65_536)
 def word(text: str) -> str:
     """A word in a cell as it is compared: as `plain`, case does not count either."""
     return plain(text).casefold()
@@ -141,7 +144,9 @@ class TableMap:
     def takes(self, path: PurePath) -> bool:
         """Whether a file, relative to the source, belongs to the table."""
         return any(
-            fnmatchcase(path.as_posix(), pattern) or fnmatchcase(path.name, pattern) for pattern in self.file
+            name == pattern or fnmatchcase(name, pattern)
+            for pattern in self.file
+            for name in (path.as_posix(), path.name)
         )
 
     def takes_sheet(self, title: str) -> bool:
@@ -150,14 +155,17 @@ class TableMap:
 
     def headers(self) -> frozenset[str]:
         """The columns that the table names, but for optional ones; as `plain` gives them."""
-        mapped = {name: one for name, one in self.columns.items() if not one.optional}
-        of_columns = [cell for one in mapped.values() for cell in (one.unit_column, *one.time)]
-        return frozenset(plain(name) for name in (*self._own(), *mapped, *of_columns) if name)
+        return frozenset(plain(name) for name in self.names(optional=False))
 
     def known_headers(self) -> frozenset[str]:
-        """All columns that the table names, optional ones too."""
-        of_columns = [cell for one in self.columns.values() for cell in (one.unit_column, *one.time)]
-        return frozenset(plain(name) for name in (*self._own(), *self.columns, *of_columns) if name)
+        """All columns that the table names, as `plain` gives them."""
+        return frozenset(plain(name) for name in self.names())
+
+    def names(self, *, optional: bool = True) -> tuple[str, ...]:
+        """The columns as the map spells them, with or without those that may be absent."""
+        mapped = {name: one for name, one in self.columns.items() if optional or not one.optional}
+        of_columns = [cell for one in mapped.values() for cell in (one.unit_column, *one.time)]
+        return tuple(dict.fromkeys(name for name in (*self._own(), *mapped, *of_columns) if name))
 
     def _own(self) -> tuple[str, ...]:
         of_times = (*self.time, *self.end, *self.known, *self.revised, *self.observed_until, *self.fill_down)

@@ -64,12 +64,13 @@ class _Rows:
         self.place: dict[str, int] = {}
         for number, cell in enumerate(header):
             self.place.setdefault(plain(text_of(cell)), number)
+        self.place_of = {name: self.place.get(plain(name), -1) for name in table.names()}
         self.width = len(header)
         self.clock = Clock(site.time_zone, table.time_format, table.midnight_is_date, self._dates_suffice())
         self.rules = CellRules(table.decimal or ".", frozenset(map(word, table.missing)), table.values)
         self.statuses = {**STATUSES, **table.statuses}
         self.above: dict[int, object] = {}
-        self.filled = [self.place[plain(name)] for name in table.fill_down]
+        self.filled = [self.place_of[name] for name in table.fill_down]
 
     def records(self, row: Row) -> Iterator[Record]:
         """The records of a row, every row and cell accounted for."""
@@ -85,11 +86,12 @@ class _Rows:
             self._quarantine_row(row, row.fault)
             return None
         cells = list(row.cells)
-        beyond = any(text_of(cell) for cell in cells[self.width :])
-        if self.is_text and (len(cells) < self.width or beyond):
-            self._quarantine_row(row, RAGGED)
-            return None
-        cells.extend([None] * (self.width - len(cells)))
+        if len(cells) != self.width:
+            beyond = any(text_of(cell) for cell in cells[self.width :])
+            if self.is_text and (len(cells) < self.width or beyond):
+                self._quarantine_row(row, RAGGED)
+                return None
+            cells.extend([None] * (self.width - len(cells)))
         for place in self.filled:
             if text_of(cells[place]):
                 self.above[place] = cells[place]
@@ -98,7 +100,8 @@ class _Rows:
         return cells
 
     def _at(self, cells: Sequence[object], column: str) -> object:
-        return cells[self.place[plain(column)]] if column else None
+        """The cell of a column as the map names it; None for no column."""
+        return cells[self.place_of[column]] if column else None
 
     def _text(self, cells: Sequence[object], column: str) -> str:
         return text_of(self._at(cells, column))
@@ -198,14 +201,14 @@ class WideRows(_Rows):
         is_text: bool,
     ) -> None:
         super().__init__(table, header, site, account, label, is_text=is_text)
-        self.columns = {name: one for name, one in table.columns.items() if plain(name) in self.place}
+        self.columns = {name: one for name, one in table.columns.items() if self.place_of[name] >= 0}
         self.units: dict[str, str] = {}
         self.birth = Clock(None, table.birth_date_format or table.time_format)
 
     def take_units(self, row: Row) -> None:
         """Note the units of columns whose unit the map does not state."""
         for name in self.columns:
-            place = self.place[plain(name)]
+            place = self.place_of[name]
             self.units[name] = text_of(row.cells[place]) if place < len(row.cells) else ""
 
     def records(self, row: Row) -> Iterator[Record]:

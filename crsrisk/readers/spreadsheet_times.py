@@ -60,6 +60,11 @@ class Clock:
         Args:
             cells: one cell, or that of the date and that of the clock; text, numbers, or what Excel holds.
         """
+        if all(isinstance(cell, str) for cell in cells):
+            return _moment_of_texts(self, tuple(cells))
+        return self._moment(cells)
+
+    def _moment(self, cells: Sequence[object]) -> tuple[int, str]:
         if all(_is_empty(cell) for cell in cells):
             return NOT_A_TIME, NO_TIME
         first = self.parsed(cells[0])
@@ -101,6 +106,11 @@ class Clock:
                 return _time(match.groups())
         found = self.parsed(cell)
         return found.time() if isinstance(found, datetime) else found
+
+
+@lru_cache(maxsize=65_536)  # rows of one specimen or one round share their time
+def _moment_of_texts(clock: Clock, cells: tuple[object, ...]) -> tuple[int, str]:
+    return clock._moment(cells)
 
 
 def instant(moment: datetime, zone: tzinfo | None) -> tuple[int, str]:
@@ -159,7 +169,6 @@ def _from_serial(serial: float, formats: tuple[str, ...]) -> Parsed:
     return found.date() if fraction == 0 else found
 
 
-@lru_cache(maxsize=16_384)
 def _from_text(text: str, formats: tuple[str, ...]) -> Parsed:
     text = _half_width(text)
     if not formats:
