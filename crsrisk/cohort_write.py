@@ -165,7 +165,7 @@ def _moments(
 def _values(events: pd.DataFrame, *, parquet: bool) -> tuple[object, pd.Series]:
     """Reported values and comparators; Parquet holds numbers where every cell is one."""
     if parquet:
-        numbers = parse_numbers(pa.array(events["raw_value"], pa.string()))
+        numbers = parse_numbers(pa.array(events["raw_value"].to_numpy(dtype=object), pa.string()))
         if not (numbers.bad | numbers.empty).any():
             return numbers.values, events["comparator"]
     return events["raw_value"], events["comparator"]

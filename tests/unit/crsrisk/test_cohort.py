@@ -607,3 +607,11 @@ def test_the_real_cd22_cohort_is_read_whole() -> None:
     assert int((cohort.outcomes["peak_grade"] >= 3).sum()) == 12
     assert cohort.outcomes["peak_grade_lee2014"].iloc[0] == "1"
     assert ["outcomes", "column", "peak_grade_lee2014", 59] in cohort.unused.to_numpy().tolist()
+
+
+def test_a_value_below_a_limit_and_an_unknown_variable_are_written_to_parquet_too(folder: Folder) -> None:
+    events = EVENTS + "c1,1,il6,<1.5,pg/mL\nc1,2,aura,bright,\nc1,3,crp,5,mg/L\n"
+    cohort = read_cohort(folder(courses__csv=COURSES, events__csv=events))
+    again = read_cohort(write_cohort(cohort, cohort.path / "again", parquet=True))  # type: ignore[operator]
+    assert again.digest() == cohort.digest()
+    assert again.unused_events["variable"].tolist() == ["aura"]
