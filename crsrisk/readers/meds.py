@@ -51,6 +51,7 @@ BAD_COLUMNS = (
 NOT_SORTED = "MEDS_ORDER: rows out of the order of subject and time that MEDS asks for, read all the same"
 
 _TIMED = np.array(["result", "drug", "procedure", "device", "stay", "birth"], dtype=object)
+_FACTS = np.array(["person", "birth"], dtype=object)
 _TIMES = ("time", "available_time", "end_time")
 _USED = ("subject_id", *_TIMES, "code", "numeric_value", "text_value", "unit", "patient_id")
 
@@ -236,7 +237,7 @@ def _records(
     if not kept.size:
         return
     start, known, end = (one.us for one in times)
-    person = codes.of("kind") == "person"
+    person = np.isin(codes.of("kind"), _FACTS)
     columns = {
         "patient_id": patients,
         "start_us": np.where(person, NOT_A_TIME, start),
