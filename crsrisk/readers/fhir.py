@@ -4,6 +4,7 @@ Every resource is carried, not needed, or set aside with its reason and position
 """
 
 import codecs
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -101,6 +102,7 @@ class _Reading:
     def __init__(self, scope: Scope, account: Account) -> None:
         self._scope = scope
         self._account = account
+        self._good: Counter[tuple[str, bool]] = Counter()
         self.resources = 0
         self.unreadable = 0
 
@@ -110,6 +112,7 @@ class _Reading:
             self._scope.enter(file.name)
             for entry in entries(file, encoding):
                 yield from self._read(entry)
+            self._tell()
 
     def _read(self, entry: Entry, depth: int = 0) -> list[Record]:
         """Records of one entry; its fate is told to the account."""
@@ -118,20 +121,25 @@ class _Reading:
         convert = CONVERTERS.get(kind) if isinstance(kind, str) else None
         if convert is None or kind is None:
             return self._without_records(entry, kind, depth)
-        self.resources += 1
-        account, scope = self._account, self._scope
-        account.read(kind)
+        scope = self._scope
         scope.position, scope.full_url, scope.patient_id = entry.position, entry.full_url, ""
         try:
             found = convert(resource, scope)
         except RefusedError as error:
-            account.quarantine(kind, entry.position, error.reason, scope.patient_id)
+            self.resources += 1
+            self._account.read(kind)
+            self._account.quarantine(kind, entry.position, error.reason, scope.patient_id)
             return []
-        if found:
-            account.carry(kind)
-        else:
-            account.not_needed(kind)
+        self._good[kind, bool(found)] += 1
         return found
+
+    def _tell(self) -> None:
+        """Tell the account of good resources; once per file, since a call for each would take its time."""
+        for (kind, carried), count in self._good.items():
+            self.resources += count
+            self._account.read(kind, count)
+            (self._account.carry if carried else self._account.not_needed)(kind, count)
+        self._good.clear()
 
     def _without_records(self, entry: Entry, kind: Any, depth: int) -> list[Record]:
         """What is no resource of which records are made; the resources of a Bundle within."""

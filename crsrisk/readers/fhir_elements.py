@@ -45,7 +45,6 @@ def objects_of(value: object) -> list[Object]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-@lru_cache(maxsize=_KEPT)
 def coding_text(system: str, code: str) -> str:
     """One coding as records carry it; a version behind the system is left out."""
     system = system.partition("|")[0].strip().replace(CODE_SEPARATOR, "")
@@ -58,17 +57,22 @@ def concept_codes(concept: object) -> str:
         return ""
     codings = concept.get("coding")
     if type(codings) is list:
-        parts = []
-        for coding in codings:
-            if type(coding) is dict:
-                code = coding.get("code")
+        pairs = []
+        for one in codings:
+            if type(one) is dict:
+                code = one.get("code")
                 if type(code) is str and code:
-                    system = coding.get("system")
-                    parts.append(coding_text(system if type(system) is str else "", code))
-        if parts:
-            return CODE_SEPARATOR.join(parts)
+                    system = one.get("system")
+                    pairs.append((system, code) if type(system) is str else ("", code))
+        if pairs:
+            return _joined(tuple(pairs))
     text = text_of(concept.get("text"))
     return coding_text("", text) if text and len(text) <= LONGEST_VALUE else ""
+
+
+@lru_cache(maxsize=_KEPT)
+def _joined(pairs: tuple[tuple[str, str], ...]) -> str:
+    return CODE_SEPARATOR.join(coding_text(system, code) for system, code in pairs)
 
 
 def unit_reader(site: SiteMap) -> UnitOf:
@@ -107,13 +111,13 @@ def plain_value(value: object) -> str:
     Raises:
         RefusedError: an object, an array, or a long text.
     """
+    if type(value) is str:
+        if len(value) > LONGEST_VALUE:
+            raise RefusedError(LONG_VALUE)
+        return value.strip()
     if isinstance(value, bool):
         return "1" if value else "0"
-    if not isinstance(value, str):
-        raise RefusedError(BAD_RECORD)
-    if len(value) > LONGEST_VALUE:
-        raise RefusedError(LONG_VALUE)
-    return value.strip()
+    raise RefusedError(BAD_RECORD)
 
 
 def quantity(value: object, codes: str, unit_of: UnitOf) -> tuple[str, str, str] | None:
@@ -127,8 +131,10 @@ def quantity(value: object, codes: str, unit_of: UnitOf) -> tuple[str, str, str]
     number = value.get("value")
     if number is None:
         return None
-    unit = unit_of(codes, value.get("unit"), value.get("system"), value.get("code"))
-    return plain_value(number), unit, text_of(value.get("comparator"))
+    unit, code = value.get("unit"), value.get("code")
+    if type(unit) is not str or (code is not None and code != unit):
+        unit = unit_of(codes, unit, value.get("system"), code)
+    return plain_value(number), unit.strip(), text_of(value.get("comparator"))
 
 
 def ratio(value: object, unit_of: UnitOf) -> tuple[str, str] | None:

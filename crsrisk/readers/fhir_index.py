@@ -19,7 +19,9 @@ BUNDLE_DEPTH = 4
 JP_MATERIALS = "http://jpfhir.jp/fhir/core/CodeSystem/JP_ObservationSampleMaterialCode_CS"
 """Material codes of JLAC10 as systems of JP Core name them (023 serum, 001 urine)."""
 
-_WANTED = re.compile(rb'"resourceType"\s*:\s*"(?:Bundle|' + "|".join(LOOKED_UP).encode() + rb')"')
+_TYPE_FIRST = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"(\w*)"')
+_WANTED = frozenset(name.encode() for name in (*LOOKED_UP, "Bundle"))
+_ANYWHERE = re.compile(rb'"resourceType"\s*:\s*"(?:' + b"|".join(sorted(_WANTED)) + rb')"')
 _UUID = re.compile(r"urn:uuid:([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 _LONGEST_ID = 256
 
@@ -90,12 +92,18 @@ def build_index(files: Iterable[FhirFile], encoding: str) -> Index:
     """The index of all files; what can't be read is left to the reading itself."""
     index = Index()
     for file in files:
-        for number, entry in enumerate(_flat(entries(file, encoding, wanted=_WANTED))):
+        for number, entry in enumerate(_flat(entries(file, encoding, _is_wanted))):
             kind = entry.resource.get("resourceType")
             if kind in LOOKED_UP:
                 _add(index, kind, entry, file.name, number)
     _merge(index)
     return index
+
+
+def _is_wanted(line: bytes) -> bool:
+    """Whether a line may hold a resource of the index; told by its first bytes where the type stands first."""
+    first = _TYPE_FIRST.match(line)
+    return first[1] in _WANTED if first is not None else _ANYWHERE.search(line) is not None
 
 
 def _flat(found: Iterable[Entry], depth: int = 0) -> Iterator[Entry]:

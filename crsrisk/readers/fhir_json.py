@@ -30,7 +30,6 @@ DELETED = (
 RESOURCE_BYTES = 64 << 20
 """Most bytes of one resource; images and documents inside resources stay far below."""
 CHUNK_BYTES = 1 << 20
-BLANKS = " \t\r\n"
 
 # Numbers as text keep their digits (38.40), cost nothing, and no number is too long to be read.
 _decode = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).raw_decode
@@ -66,15 +65,25 @@ class SkippedError(UnreadableError):
     """A broken value whose end was found."""
 
 
-def decoded(text: str) -> Any:
-    """The one JSON value that a text holds.
+def decoded_line(line: bytes, encoding: str) -> Any:
+    """The one JSON value of a line.
 
     Raises:
-        ValueError: it is none, or something follows.
+        UnreadableError: there is none, with the reason.
     """
-    value, end = _decode(text)
-    if end != len(text):
-        raise ValueError("text after the value")
+    try:
+        text = line.decode(encoding)
+        value, end = _decode(text)
+        if end != len(text) and not text[end:].isspace():
+            raise UnreadableError(BAD_JSON)
+    except UnicodeDecodeError:
+        raise UnreadableError(BAD_ENCODING) from None
+    except RecursionError:
+        raise UnreadableError(TOO_DEEP) from None
+    except ValueError:
+        raise UnreadableError(BAD_JSON) from None
+    if b"\\" in line and not writable(text, value):
+        raise UnreadableError(BAD_ENCODING)
     return value
 
 

@@ -48,7 +48,7 @@ def observation(resource: Object, scope: Scope) -> list[Record]:
     codes = _codes(resource, scope)
     if status == "withdrawn":
         return _withdrawn(resource, codes, patient, scope)
-    is_fact = OWN in codes and _is_own_fact(codes)
+    is_fact = _is_own_fact(codes)
     start = NOT_A_TIME if is_fact else _effective(resource, scope)
     issued = resource.get("issued")
     known = NOT_A_TIME if issued is None else scope.clock.moment(issued)
@@ -79,7 +79,9 @@ def observation(resource: Object, scope: Scope) -> list[Record]:
     return records
 
 
+@lru_cache(maxsize=65_536)
 def _is_own_fact(codes: str) -> bool:
+    """Whether a fact of a person is told, which has no time."""
     return any(part in _OWN_FACTS for part in codes.split(CODE_SEPARATOR))
 
 
@@ -94,7 +96,7 @@ def _codes(resource: Object, scope: Scope) -> str:
 
 @lru_cache(maxsize=65_536)
 def _has_short_jlac10(codes: str) -> bool:
-    """Whether a code of JLAC10 names the analyte alone (5 characters), so that the specimen must tell the material."""
+    """Whether a code of JLAC10 names the analyte alone (5 characters), so that the specimen tells the material."""
     return any(_is_short_jlac10(part) for part in codes.split(CODE_SEPARATOR))
 
 

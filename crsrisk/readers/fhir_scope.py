@@ -164,7 +164,7 @@ class Scope:
         moment = NOT_A_TIME
         if revised is not None:
             try:
-                moment = self.clock.moment(revised)
+                moment = self.clock.read(revised) if type(revised) is str else self.clock.moment(revised)
             except RefusedError:
                 self.account.adjust(VERSION_TIME)
         return moment, _whole(number)

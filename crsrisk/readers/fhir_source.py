@@ -1,30 +1,24 @@
 """The files of a FHIR source and their resources, one after the other in bounded memory."""
 
 import gzip
-import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from crsrisk.errors import CrsRiskError
 from crsrisk.problems import named
 from crsrisk.readers.fhir_json import (
-    BAD_ENCODING,
-    BAD_JSON,
-    BLANKS,
     CHUNK_BYTES,
     DAMAGED,
     RESOURCE_BYTES,
-    TOO_DEEP,
     TOO_LONG,
     Document,
     Entry,
     UnreadableError,
-    decoded,
-    writable,
-)  # fmt: skip
+    decoded_line,
+)
 
 NOT_JSON = "NOT_SUPPORTED: FHIR in XML; accepted: JSON or NDJSON"
 
@@ -86,14 +80,14 @@ def fhir_files(source: Path) -> tuple[FhirFile, ...]:
 
 
 def entries(
-    file: FhirFile, encoding: str = "utf-8", wanted: "re.Pattern[bytes] | None" = None
+    file: FhirFile, encoding: str = "utf-8", wanted: Callable[[bytes], bool] | None = None
 ) -> Iterator[Entry]:
     """Every resource of a file, in its order; a Bundle's entries come singly and the Bundle itself last.
 
     Args:
         file: a JSON or NDJSON file.
         encoding: of the text; a byte order mark of UTF-8 is left out.
-        wanted: give only lines of NDJSON in which this is found; the rest is not even decoded.
+        wanted: give only lines of NDJSON of which this is true; the rest is not even decoded.
     """
     with file.open() as stream:
         if _is_ndjson(file, stream):
@@ -111,34 +105,35 @@ def _is_ndjson(file: FhirFile, stream: BinaryIO) -> bool:
             return begins not in (b"{", b"[")
         if not first.endswith(b"\n") or not stream.read(CHUNK_BYTES).strip():
             return False
-        return isinstance(decoded(begins.decode("utf-8")), dict)
-    except (ValueError, EOFError, OSError, zlib.error):
+        return isinstance(decoded_line(begins, "utf-8"), dict)
+    except (UnreadableError, EOFError, OSError, zlib.error):
         return False
     finally:
         stream.seek(0)
 
 
 def _lines(
-    file: FhirFile, stream: BinaryIO, encoding: str, wanted: "re.Pattern[bytes] | None"
+    file: FhirFile, stream: BinaryIO, encoding: str, wanted: Callable[[bytes], bool] | None
 ) -> Iterator[Entry]:
     number = 0
     name = file.name
     try:
         while line := stream.readline(RESOURCE_BYTES):
             number += 1
-            position = f"{name} line {number}"
             if number == 1:
                 line = line.removeprefix(_BOM)
             if len(line) >= RESOURCE_BYTES and not line.endswith(b"\n"):
                 _skip_line(stream)
-                yield Entry(position, None, reason=TOO_LONG, what="NDJSON line")
+                yield Entry(f"{name} line {number}", None, reason=TOO_LONG, what="NDJSON line")
                 continue
-            if line.isspace() or (wanted is not None and wanted.search(line) is None):
+            if wanted is not None and not wanted(line):
                 continue
+            position = f"{name} line {number}"
             try:
-                yield Entry(position, _decoded_line(line, encoding))
+                yield Entry(position, decoded_line(line, encoding))
             except UnreadableError as error:
-                yield Entry(position, None, reason=error.reason, what="NDJSON line")
+                if not line.isspace():
+                    yield Entry(position, None, "", error.reason, "NDJSON line")
     except (EOFError, OSError, zlib.error):
         yield Entry(f"{name} line {number + 1}", None, reason=DAMAGED, what="NDJSON line")
 
@@ -146,19 +141,3 @@ def _lines(
 def _skip_line(stream: BinaryIO) -> None:
     while (rest := stream.readline(CHUNK_BYTES)) and not rest.endswith(b"\n"):
         pass
-
-
-def _decoded_line(line: bytes, encoding: str) -> Any:
-    try:
-        text = line.decode(encoding)
-    except UnicodeDecodeError:
-        raise UnreadableError(BAD_ENCODING) from None
-    try:
-        value = decoded(text.strip(BLANKS))
-    except RecursionError:
-        raise UnreadableError(TOO_DEEP) from None
-    except ValueError:
-        raise UnreadableError(BAD_JSON) from None
-    if b"\\u" in line and not writable(text, value):
-        raise UnreadableError(BAD_ENCODING)
-    return value

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 
 from crsrisk.times import ACCEPTED
 
@@ -17,7 +16,7 @@ NO_TIME = "NO_TIME: no time; accepted: a time as the resource's profile names it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PARTIAL_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
-_LONGEST = 40
+_SHORTEST, _LONGEST = 16, 40
 _TIMES_KEPT = 65_536
 
 
@@ -33,8 +32,7 @@ class Clock:
 
     def __init__(self, zone: tzinfo | None) -> None:
         self._zone = zone
-        # A panel of results shares its times; the same text is read once.
-        self._known = lru_cache(maxsize=_TIMES_KEPT)(self._read)
+        self._known: dict[str, int] = {}
 
     def moment(self, value: object) -> int:
         """Microseconds since 1970 in UTC.
@@ -44,16 +42,25 @@ class Clock:
         """
         if type(value) is not str:
             raise RefusedError(BAD_TIME)
-        return self._known(value)
+        found = self._known.get(value)  # a panel of results shares its times
+        if found is None:
+            found = self.read(value)
+            if len(self._known) >= _TIMES_KEPT:
+                self._known.clear()
+            self._known[value] = found
+        return found
 
-    def _read(self, text: str) -> int:
-        text = text.strip()
-        if _PARTIAL_DATE.fullmatch(text):
-            raise RefusedError(DATE_ONLY)
-        if not 16 <= len(text) <= _LONGEST or text[4] != "-" or text[7] != "-" or text[10] not in "Tt ":
-            raise RefusedError(BAD_TIME)
+    def read(self, text: str) -> int:
+        """As `moment`, for times that hardly come twice."""
+        if (
+            not _SHORTEST <= len(text) <= _LONGEST
+            or text[10] not in "Tt "
+            or text[7] != "-"
+            or text[4] != "-"
+        ):
+            raise RefusedError(DATE_ONLY if _PARTIAL_DATE.fullmatch(text.strip()) else BAD_TIME)
         try:
-            found = datetime.fromisoformat(text)
+            found = datetime.fromisoformat(text.strip())
             if found.tzinfo is None:
                 found = self._placed(found)
             return (found - _EPOCH) // _MICROSECOND
