@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -115,6 +115,20 @@ class CrossValidation:
     strategies: pd.DataFrame
     notes: list[str]
 
+    def of_family(self, family: str) -> CrossValidation:
+        """What concerns one family, and the notes on the whole cohort."""
+        others = [f"{name}: " for name in self.strategies["family"].unique() if name != family]
+        mine = self.detail["family"] == family
+        return replace(
+            self,
+            predictions=self.predictions[mine].reset_index(drop=True),
+            detail=self.detail[mine].reset_index(drop=True),
+            table=self.table[self.table["family"] == family].reset_index(drop=True),
+            sensitivity=self.sensitivity[self.sensitivity["family"] == family].reset_index(drop=True),
+            strategies=self.strategies[self.strategies["family"] == family].reset_index(drop=True),
+            notes=[note for note in self.notes if not note.startswith(tuple(others))],
+        )
+
     def to_text(self) -> str:
         """The table of all models with intervals, and the notes."""
         return render(self.table, self.notes)
@@ -214,7 +228,7 @@ def crossvalidate(
             seed_of_fold = seed + 7919 * repeat + 31 * fold
             if (repeat, fold) not in shared:
                 shared = {(repeat, fold): shared_trees(prepared.given(rows.take(~held)), seed_of_fold)}
-            outcome = _Fold(prepared, rows.take(~held), family, trials, seed_of_fold, shared[repeat, fold])
+            outcome = FoldFit(prepared, rows.take(~held), family, trials, seed_of_fold, shared[repeat, fold])
             for name, risk in outcome.risks(test, compared, baselines=baselines).items():
                 parts.append(_part(test, name, repeat, fold, risk))
             if len(unsure):
@@ -236,8 +250,12 @@ def crossvalidate(
     )
 
 
-class _Fold:
-    """One family's fit on the training rows of one fold."""
+class FoldFit:
+    """One family's fit on the training rows of one fold.
+
+    strategy: what the model is, `offset` also where the fold lacks the family. events: severe patients of the
+    family in training, patients: all of them.
+    """
 
     def __init__(
         self,
@@ -246,12 +264,12 @@ class _Fold:
         family: str,
         trials: int,
         seed: int,
-        shared: SharedTrees | None,
+        shared: SharedTrees | None = None,
     ) -> None:
         self._prepared, self._seed = prepared, seed
         self._given = prepared.given(train)
         self._mine = train.take((train.rows["family"] == family).to_numpy())
-        self.events = self._mine.severe_patients()
+        self.events, self.patients = self._mine.severe_patients(), self._mine.patients()
         self._model: RiskModel | None = None
         if len(self._mine):
             self._model = fit_family(self._given, family, trials=trials, seed=seed, refits=0, shared=shared)

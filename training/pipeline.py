@@ -14,7 +14,7 @@ from crsrisk.errors import NotEnoughDataError
 from training.crossvalidate import DEFAULT_FOLDS, OURS, CrossValidation, Prepared, crossvalidate, prepare
 from training.design import Design
 from training.evaluate import RESAMPLES
-from training.fit import fit_family
+from training.fit import fit_family, shared_trees
 from training.horizons import DEFAULT_HORIZONS
 from training.model import RiskModel
 from training.single_thread import single_thread
@@ -127,29 +127,33 @@ def train(
     folds = min(n_folds, rows.patients())
     if folds < 2:
         raise NotEnoughDataError("the labelled rows are of one patient; an evaluation needs two or more")
+    evaluation = crossvalidate(
+        prepared,
+        n_folds=folds,
+        families=wanted,
+        trials=trials,
+        seed=seed,
+        resamples=resamples,
+        progress=progress,
+    )
+    given = prepared.given(rows)
+    with single_thread():
+        shared = shared_trees(given, seed)
     trained = []
     for name in wanted:
-        mine = rows.take((rows.rows["family"] == name).to_numpy())
-        evaluation = crossvalidate(
-            prepared,
-            n_folds=folds,
-            families=[name],
-            trials=trials,
-            seed=seed,
-            resamples=resamples,
-            progress=progress,
-        )
         with single_thread():
             model = fit_family(
-                prepared.given(rows),
+                given,
                 name,
                 trials=trials,
                 seed=seed,
                 refits=refits,
+                shared=shared,
                 progress=_step(progress, f"{name}, final model"),
             )
+        mine = rows.take((rows.rows["family"] == name).to_numpy())
         params = {"trials": trials, "folds": folds, "seed": seed, "refits": refits, "resamples": resamples}
-        trained.append(TrainedFamily(model, evaluation, mine, params))
+        trained.append(TrainedFamily(model, evaluation.of_family(name), mine, params))
     return trained
 
 
