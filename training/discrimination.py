@@ -7,8 +7,10 @@ per patient, and a sparse product with the draws gives the sums of every resampl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.resampling import Array, Drawn, Patients
 
@@ -46,7 +48,7 @@ def _steps(
         yield _three(sums @ np.ascontiguousarray(drawn.T))
 
 
-def _three(sums: Array) -> tuple[Array, Array, Array]:
+def _three(sums: NDArray[Any]) -> tuple[Array, Array, Array]:
     severe, tied, below = np.split(sums, 3)
     return severe, tied, below
 

@@ -128,8 +128,8 @@ def newton_step(columns: Array, severe: Array, weight: Array, beta: Array, patie
     curvature[:, upper[0], upper[1]] = sums[:, k:]
     curvature[:, upper[1], upper[0]] = sums[:, k:]
     curvature += _RIDGE * np.eye(k)
-    step: Array = np.linalg.solve(curvature, (sums[:, :k] - _RIDGE * beta)[:, :, None])[:, :, 0]
-    return beta + step
+    step = np.linalg.solve(curvature, (sums[:, :k] - _RIDGE * beta)[:, :, None])[:, :, 0]
+    return np.asarray(beta + step, dtype=np.float64)
 
 
 def _bins(risk: Array) -> tuple[np.ndarray, Array]:
