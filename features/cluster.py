@@ -72,42 +72,53 @@ def _no_workers(address: str) -> CrsRiskError:
 
 def _compute(work: Work, *, client: Any, address: str) -> Iterator[tuple[int, Summary]]:
     """Keeps a few parts at each worker, so that what is left can still be changed to a mere check."""
+    waiting = list(reversed(work.numbers))
+    running: dict[Any, int] = {}
+    try:
+        while waiting or running:
+            threads = sum(client.nthreads().values())
+            while waiting and len(running) < AHEAD * max(threads, 1):
+                number = waiting.pop()
+                call = client.submit(task, work.folder, number, work.only_check, pure=False, retries=RETRIES)
+                running[call] = number
+            for call in _done(client, list(running), address):
+                yield running.pop(call), _summary(call, address)
+    except (OSError, CancelledError):
+        raise CrsRiskError(
+            f"--scheduler {address}: the connection was lost; start the cluster again, then the same command "
+            f"continues from the finished parts"
+        ) from None
+
+
+def _done(client: Any, calls: list[Any], address: str) -> set[Any]:
+    """Calls that have ended; none after a while in which no part was finished."""
     import distributed
 
     wait: Any = distributed.wait
-    waiting = list(reversed(work.numbers))
-    running: dict[Any, int] = {}
-    while waiting or running:
-        threads = sum(client.nthreads().values())
-        while waiting and len(running) < AHEAD * max(threads, 1):
-            number = waiting.pop()
-            call = client.submit(task, work.folder, number, work.only_check, pure=False, retries=RETRIES)
-            running[call] = number
-        try:
-            with client.as_current():
-                done = wait(list(running), timeout=WORKER_SECONDS, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            if not client.nthreads():
-                raise _no_workers(address) from None
-            continue  # a long part
-        except CancelledError:
-            raise _given_up(address, "the connection was lost") from None
-        for call in done:
-            yield running.pop(call), _summary(call, address)
+    try:
+        with client.as_current():
+            done: set[Any] = wait(calls, timeout=WORKER_SECONDS, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        if not client.nthreads():
+            raise _no_workers(address) from None
+        return set()
+    return done
 
 
 def _summary(call: Any, address: str) -> Summary:
     try:
         result = call.result()
-    except Exception as error:  # whatever happened to a worker, here it is the end of the run
-        raise _given_up(address, type(error).__name__) from error
+    except Exception:  # whatever happened to a worker, here it is the end of the run
+        if call.status != "error":  # of the connection, not of the part
+            raise
+        raise _given_up(address, call) from None
     if "refused" in result:
         raise CrsRiskError(result["refused"])
     return Summary(**result)
 
 
-def _given_up(address: str, reason: str) -> CrsRiskError:
+def _given_up(address: str, call: Any) -> CrsRiskError:
     return CrsRiskError(
-        f"--scheduler {address}: a part could not be computed ({reason}); look into the logs of the workers "
-        f"(memory, disk, the same version of crsrisk), then the same command continues from the finished parts"
+        f"--scheduler {address}: a part could not be computed ({type(call.exception()).__name__}); look into the "
+        f"logs of the workers (memory, disk), then the same command continues from the finished parts"
     )
