@@ -139,9 +139,8 @@ def _add(index: Index, kind: str, entry: Entry, file: str, number: int) -> None:
             index.materials[key] = index.materials[by_id or key] = material
         return
     codes = concept_codes(resource.get("code" if kind == "Medication" else "type"))
-    index.codes[key] = codes
-    if by_id:
-        index.codes[by_id] = codes if index.codes.get(by_id, codes) == codes else ""
+    for one in {key, by_id or key}:
+        index.codes[one] = codes if index.codes.get(one, codes) == codes else ""
 
 
 def _add_patient(index: Index, resource: Object, full_url: str, key: str, file: str) -> None:

@@ -34,8 +34,8 @@ CHUNK_BYTES = 1 << 20
 # Numbers as text keep their digits (38.40), cost nothing, and no number is too long to be read.
 _decode = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|"|[{}\[\]]', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rf'{_STRING.pattern}|"|[{{}}\[\]]', re.DOTALL)
 _SCALAR = re.compile(r"[^,\]}\s]+")
 
 
@@ -184,6 +184,7 @@ class Document:
             SkippedError: it is broken, and the place is now behind it.
             UnreadableError: its end can't be found.
         """
+        self._peek()
         while True:
             reason = BAD_JSON
             try:
