@@ -139,7 +139,9 @@ def _words() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
         names = {key, one.name_en, one.name_ja}
         for name in (one.name_en, one.name_ja):
             before, *inside = re.split(r"[()（）]", name)
-            names.update(part for part in (before.strip(), *inside) if part == before.strip() or _is_short(part))
+            names.update(
+                part for part in (before.strip(), *inside) if part == before.strip() or _is_short(part)
+            )
         for name in names:
             found.setdefault(typing_free(name), {}).setdefault(VARIABLE, []).append(key)
     for row in rows("header_words.csv"):

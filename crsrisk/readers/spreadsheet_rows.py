@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from crsrisk.problems import named
 from crsrisk.readers.account import Account
-from crsrisk.readers.codes import OWN, coding
+from crsrisk.readers.codes import OWN, coding, meaning
 from crsrisk.readers.record import Record
 from crsrisk.readers.site_map import SiteMap
 from crsrisk.readers.spreadsheet_cells import CellRules, Reading, text_of
@@ -252,6 +252,8 @@ class WideRows(_Rows):
             value, fault = self._fact(fact, cell)
             if self._took_cell(row, column, fault, patient):
                 yield Record(self._position(row, column), "person", patient, coding(OWN, fact), value=value)
+            if fact == "indication" and self._is_disease(value):
+                yield Record(self._position(row, column), "condition", patient, coding("", value))
         until_us, fault = self._optional_moment(cells, table.observed_until)
         if fault or until_us != NOT_A_TIME:
             column = table.observed_until[0]
@@ -259,6 +261,11 @@ class WideRows(_Rows):
                 yield Record(
                     self._position(row, column), "stay", patient, coding(OWN, "stay"), end_us=until_us
                 )
+
+    def _is_disease(self, text: str) -> bool:
+        """Whether the site map says which disease a text names."""
+        meant = meaning(coding("", text), self.site)
+        return meant is not None and meant.kind == "disease"
 
     def _fact(self, fact: str, cell: object) -> tuple[str, str]:
         """A fact of a person and why it can't be used."""

@@ -3,6 +3,7 @@
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ NOT_CALCULATED = (
     "BAD_NUMBER: a formula without its result; accepted: a workbook that Excel has calculated and saved"
 )
 
+_BROKEN = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _ZERO_PADDED = re.compile("0{2,20}")
 _NOT_SHOWN = re.compile(
     r'\[[^\]]*\]|"[^"]*"|\\.|_.|\*.'
@@ -193,12 +195,21 @@ def _check_archive(path: Path) -> None:
                     with archive.open(part) as content:
                         if b"<!DOCTYPE" in content.read(1024):
                             raise UnreadableFileError(_no_workbook(path))
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except UnreadableFileError:
+        raise
+    except _BROKEN:
         raise UnreadableFileError(_no_workbook(path)) from None
 
 
 def _has_formulas(path: Path) -> bool:
     """Whether any sheet holds a formula: then results are compared with what is written in the cells."""
+    try:
+        return _mentions_formulas(path)
+    except _BROKEN:
+        raise UnreadableFileError(_no_workbook(path)) from None
+
+
+def _mentions_formulas(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         for part in archive.infolist():
             if not part.filename.startswith("xl/worksheets/"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 
 from crsrisk.errors import CrsRiskError
 from crsrisk.readers.account import Account
+from crsrisk.readers.codes import check_targets
 from crsrisk.readers.record import CODE_SEPARATOR, SCHEMA
 from crsrisk.readers.site_map import site_map
 from crsrisk.readers.spreadsheet import read_csv
+from crsrisk.readers.spreadsheet_map import ColumnMap, TableMap, table_maps
 from crsrisk.times import NOT_A_TIME
 
 LONG = {
@@ -343,6 +347,13 @@ def test_one_row_per_patient_gives_therapy_facts_and_columns_with_their_own_time
     ]  # the last day of observation, the day of the infusion
 
 
+def test_an_indication_that_the_map_calls_a_disease_is_one(tmp_path):
+    file = written(tmp_path, "p.csv", "id,dx\n1,びまん性大細胞型B細胞リンパ腫\n2,other\n")
+    table = {"file": "p.csv", "layout": "wide", "patient": "id", "indication": "dx"}
+    read = Read(file, [table], {"codes": {"びまん性大細胞型B細胞リンパ腫": "disease:LBCL"}})
+    assert read.cells("patient_id", "kind") == [("1", "person"), ("1", "condition"), ("2", "person")]
+
+
 def test_a_sex_or_birth_that_is_not_clear_is_set_aside(tmp_path):
     file = written(tmp_path, "p.csv", "id,sex,born\n1,1,S35.3.5\n2,F,05.03.1960\n")
     table = {"file": "p.csv", "layout": "wide", "patient": "id", "sex": "sex", "birth_date": "born"}
@@ -494,3 +505,48 @@ def test_messages_never_hold_a_value_or_an_identifier(tmp_path):
     with pytest.raises(CrsRiskError) as caught:
         Read(file, [{**LONG, "header_row": 2}])
     assert "SECRET" not in str(caught.value)
+
+
+def test_the_maps_of_the_documentation_are_accepted():
+    text = (Path(__file__).parents[4] / "docs" / "convert.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    maps = [site_map(tomllib.loads(block)) for block in blocks]
+    for one in maps:
+        check_targets(one)
+    tables = table_maps(maps[1].csv)
+    assert [table.layout for table in tables] == ["long", "wide", "wide", "long"]
+    every_key = set(TableMap.__dataclass_fields__) | set(ColumnMap.__dataclass_fields__)
+    assert [key for key in every_key if f"`{key}`" not in text and f"\n{key} = " not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"layout": "square"}, "layout 'square'; accepted: wide, long"),
+        ({"patien": "x"}, "'patien' not known"),
+        ({"columns": {"a": "crpx"}}, "holds 'crpx'; accepted: an analyte key"),
+        ({"columns": {"a": {"variable": "crp", "parts": ["sbp"]}}}, "accepted: variable, or parts"),
+        ({"value": "x"}, "value belong to the other layout"),
+        ({"header_row": 0}, "header_row is no number of a row"),
+        ({"units_row": 1}, "units_row is not below header_row"),
+        ({"time": ["a", "b", "c"]}, "more than two columns"),
+        ({"sexes": {"1": "man"}}, "sexes: 'man'; accepted: female"),
+        ({"delimiter": "::"}, "delimiter '::'"),
+        ({"decimal": "-"}, "decimal '-'"),
+        ({"time_format": "%Q"}, "'%Q' is no format"),
+        ({"time_format": "date"}, "'date' is no format"),
+        ({"midnight_is_date": "yes"}, "accepted: true or false"),
+        ({"missing": 5}, "accepted: a text or a list of texts"),
+    ],
+)
+def test_every_fault_of_a_map_is_told(table, message):
+    with pytest.raises(CrsRiskError, match=re.escape(message)):
+        table_maps({"confirmed": True, "tables": [{**WIDE, **table}]})
+
+
+@pytest.mark.parametrize(
+    "section", [{}, {"confirmed": False, "tables": [WIDE]}, {"confirmed": "true", "tables": [WIDE]}]
+)
+def test_a_map_that_nobody_has_confirmed_is_refused(section):
+    with pytest.raises(CrsRiskError, match="confirmed is not true"):
+        table_maps(section)
