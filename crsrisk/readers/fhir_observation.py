@@ -199,10 +199,10 @@ def _component_identity(identity: str, codes: str) -> str:
 
 
 def _without_value(resource: Object, codes: str, patient: str, scope: Scope) -> list[Record]:
-    """No value: absent for a reason, which takes back an earlier version, or told by the members of a panel."""
+    """No value: absent for a reason, which takes back an earlier version; told by members; or not yet there."""
     if "dataAbsentReason" in resource:
         return _withdrawn(resource, codes, patient, scope)
-    if "hasMember" in resource:
+    if "hasMember" in resource or resource.get("status") == "registered":
         return []
     raise RefusedError(EMPTY_VALUE)
 

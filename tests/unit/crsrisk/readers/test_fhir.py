@@ -175,8 +175,11 @@ def test_a_bad_component_leaves_the_others(tmp_path):
     assert read.quarantine[0][:3] == ["Observation.component", "all.ndjson line 1, component 1", "p1"]
 
 
-def test_a_panel_of_members_is_not_needed(tmp_path):
-    sent = observation(valueQuantity=None, hasMember=[{"reference": "Observation/2"}])
+@pytest.mark.parametrize(
+    "elements", [{"hasMember": [{"reference": "Observation/2"}]}, {"status": "registered"}]
+)
+def test_a_panel_of_members_and_an_order_without_result_are_not_needed(tmp_path, elements):
+    sent = observation(valueQuantity=None, **elements)
     assert read_lines(tmp_path, sent).items("Observation") == (0, 1, 0)
 
 
