@@ -134,8 +134,11 @@ def horizon_name(horizon_hours: float, *, rest: bool) -> str:
 def averaged(predictions: pd.DataFrame) -> pd.DataFrame:
     """One line per model and row, with `horizon` (its name); several repeats of the same row are averaged.
 
-    predictions: ROW_KEY, risk, severe, weight; other columns are kept from the first repeat.
+    predictions: ROW_KEY, risk, severe, weight; other columns are kept from the first repeat. Rows that have
+    a `horizon` were averaged already and are returned as they are.
     """
+    if "horizon" in predictions:
+        return predictions
     key = list(ROW_KEY)
     numbers = ["risk", "severe", "weight"]
     grouped = predictions.groupby(key, sort=True, observed=True)
@@ -144,8 +147,9 @@ def averaged(predictions: pd.DataFrame) -> pd.DataFrame:
     if others:
         merged = merged.join(grouped[others].first())
     merged = merged.reset_index()
-    horizons = zip(merged["horizon_hours"], merged["rest_of_window"], strict=True)
-    return merged.assign(horizon=[horizon_name(h, rest=r) for h, r in horizons])
+    hours = merged["horizon_hours"]
+    names = hours.map({h: horizon_name(h, rest=False) for h in hours.unique()})
+    return merged.assign(horizon=names.mask(merged["rest_of_window"].astype(bool), "rest"))
 
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[Place, pd.DataFrame]]:

@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.model import RiskModel
+from training.net_benefit import net_benefit, treat_all
+from training.resampling import Patients
 from training.smooth_calibration import Curve, smooth_calibration
 
 if TYPE_CHECKING:
@@ -108,9 +110,9 @@ def beeswarm(model: RiskModel, design: Array, *, shown: int = 15) -> Figure:
 
 
 def family_figures(trained: TrainedFamily, *, most_rows: int = 2000) -> dict[str, Figure]:
-    """The figures of one family: calibration, roc, precision_recall and, with trees, shap_beeswarm.
+    """The figures of one family: calibration, roc, precision_recall, decision_curve and, with trees, shap_beeswarm.
 
-    The first three show out-of-fold risks of the rest of the window at all landmarks; they are left out
+    All but the last show out-of-fold risks of the rest of the window at all landmarks; they are left out
     where the rows have one class only.
     """
     from matplotlib.figure import Figure
@@ -121,9 +123,10 @@ def family_figures(trained: TrainedFamily, *, most_rows: int = 2000) -> dict[str
     severe = rest["severe"].to_numpy(dtype=np.float64)
     if 0 < severe.sum() < len(severe):
         for name, draw in (
-            ("calibration", _draw_calibration),
+            ("calibration", draw_calibration),
             ("roc", _draw_roc),
             ("precision_recall", _draw_pr),
+            ("decision_curve", draw_decision_curve),
         ):
             figure = Figure(figsize=(6, 5.5), layout="constrained")
             draw(figure.add_subplot(), rest)
@@ -142,7 +145,8 @@ def _arrays(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
     return risk, severe, weight
 
 
-def _draw_calibration(axes: Axes, rest: pd.DataFrame) -> None:
+def draw_calibration(axes: Axes, rest: pd.DataFrame) -> None:
+    """Observed against predicted risk of our model: tenths with intervals and the smooth curve."""
     risk, severe, weight = _arrays(rest[rest["model"] == "crsrisk"])
     groups, smooth = reliability(risk, severe, weight), smooth_calibration(risk, severe, weight)
     top = max(float(groups["high"].max()), float(groups["predicted"].max())) * 1.05
@@ -168,4 +172,24 @@ def _draw_pr(axes: Axes, rest: pd.DataFrame) -> None:
         curve = precision_recall_points(*_arrays(rows))
         axes.plot(curve.x, curve.y, label=str(name), linewidth=2.5 if name == "crsrisk" else 1)
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1))
+    axes.legend()
+
+
+def draw_decision_curve(axes: Axes, rest: pd.DataFrame, points: int = 60) -> None:
+    """Net benefit of every model against alerting for everybody and for nobody."""
+    shown = rest[rest["model"] == "crsrisk"]
+    top = float(np.clip(shown["risk"].quantile(0.99), 0.05, 0.95))
+    grid: list[float] = np.linspace(0.0, top, points).tolist()
+    for name, rows in rest.groupby("model", sort=True):
+        risk, severe, weight = _arrays(rows)
+        patients = Patients.of(rows["patient_id"].to_numpy(dtype=object), 0, 0)
+        curve = [b.value for b in net_benefit(risk, severe, weight, patients, grid)]
+        axes.plot(grid, curve, label=str(name), linewidth=2.5 if name == "crsrisk" else 1)
+    _, severe, weight = _arrays(shown)
+    patients = Patients.of(shown["patient_id"].to_numpy(dtype=object), 0, 0)
+    everybody = np.array([b.value for b in treat_all(severe, weight, patients, grid)])
+    highest = float(everybody[0])
+    axes.plot(grid, everybody, color="0.5", linestyle="--", linewidth=1, label="alert for everybody")
+    axes.axhline(0.0, color="0.5", linewidth=1, label="alert for nobody")
+    axes.set(xlabel="threshold of the risk", ylabel="net benefit", ylim=(-0.3 * highest, 1.1 * highest))
     axes.legend()

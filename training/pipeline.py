@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,9 +16,15 @@ from training.design import Design
 from training.evaluate import RESAMPLES
 from training.fit import fit_family, shared_trees
 from training.horizons import DEFAULT_HORIZONS
+from training.instability import instability_notes, model_instability
 from training.model import RiskModel
+from training.sample_size import sample_size_note
 from training.single_thread import single_thread
+from training.subgroups import course_groups
+from training.suite import Suite, suite
+from training.support import support_analysis
 from training.table import render
+from training.validation import validate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,14 +45,17 @@ class Interval(NamedTuple):
 class TrainedFamily:
     """A fitted model and what its out-of-fold risks are worth.
 
-    evaluation: of this family alone; the models beside ours are those it has to beat. rows: labelled
-    training rows, for figures. params: what a run logs beside the model's own parameters.
+    evaluation: of this family alone; the models beside ours are those it has to beat. suite: what else was
+    measured about it. rows: labelled training rows, for figures. params: what a run logs beside the model's
+    own parameters. advice: sample size and instability, in plain sentences.
     """
 
     model: RiskModel
     evaluation: CrossValidation
+    suite: Suite
     rows: Design
     params: Mapping[str, Any]
+    advice: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -56,7 +65,7 @@ class TrainedFamily:
     @property
     def notes(self) -> list[str]:
         """What a reader must know, in plain sentences."""
-        return self.evaluation.notes
+        return [*self.evaluation.notes, *self.advice]
 
     def metrics(self) -> dict[str, Interval]:
         """Our model's metrics by name: `auroc_pooled`, `auroc_landmark24_horizon72`, ..., undefined ones left out."""
@@ -71,10 +80,11 @@ class TrainedFamily:
             "attrition": e.attrition,
             "out_of_fold": e.predictions,
             "strategies": e.strategies,
+            **self.suite.tables(),
         }
 
     def figures(self) -> dict[str, Figure]:
-        """Calibration, ROC and precision-recall of the out-of-fold risks, and SHAP beeswarm, by file stem."""
+        """Calibration, ROC, precision-recall and decision curve out of fold, SHAP beeswarm; by file stem."""
         from training.figures import family_figures
 
         return family_figures(self)
@@ -95,6 +105,8 @@ def train(
     n_folds: int = DEFAULT_FOLDS,
     refits: int = REFITS,
     resamples: int = RESAMPLES,
+    designs: Sequence[str] = (),
+    support: bool = False,
     progress: Progress | None = None,
 ) -> list[TrainedFamily]:
     """Fit and evaluate one model per family of the cohort.
@@ -112,6 +124,9 @@ def train(
         n_folds: folds of the evaluation; fewer where the cohort has fewer patients.
         refits: bootstrap refits behind the interval of a risk.
         resamples: bootstrap resamples behind the interval of a metric.
+        designs: validation designs to run as well, see `training.validation.DESIGNS`; each refits the recipe
+            with its default parameters, once per site, product or cut.
+        support: whether to cross-validate a second model that also sees oxygen, pressors and blood pressure.
         progress: told about every step.
 
     Raises:
@@ -136,6 +151,19 @@ def train(
         resamples=resamples,
         progress=progress,
     )
+    further = _further(
+        prepared,
+        evaluation,
+        designs,
+        support=support,
+        folds=folds,
+        families=wanted,
+        trials=trials,
+        seed=seed,
+        resamples=resamples,
+        progress=progress,
+    )
+    groups = course_groups(prepared.cohort)
     given = prepared.given(rows)
     with single_thread():
         shared = shared_trees(given, seed)
@@ -152,9 +180,53 @@ def train(
                 progress=_step(progress, f"{name}, final model"),
             )
         mine = rows.take((rows.rows["family"] == name).to_numpy())
+        stable = model_instability(model, mine, prepared.cohort.therapies).summary
+        own = evaluation.of_family(name)
+        measured = suite(
+            own.detail, prepared.labels.onsets, groups, ours=OURS, resamples=resamples, seed=seed
+        )
+        tables = {stem: table[table["family"] == name] for stem, table in further.items()}
+        measured = replace(measured, extra={**tables, "instability": stable})
+        size = sample_size_note(name, mine.patients(), mine.severe_patients(), len(mine.names) + 2)
         params = {"trials": trials, "folds": folds, "seed": seed, "refits": refits, "resamples": resamples}
-        trained.append(TrainedFamily(model, evaluation.of_family(name), mine, params))
+        advice = (size, *instability_notes(name, stable))
+        trained.append(TrainedFamily(model, own, measured, mine, params, advice))
     return trained
+
+
+def _further(
+    prepared: Prepared,
+    evaluation: CrossValidation,
+    designs: Sequence[str],
+    *,
+    support: bool,
+    folds: int,
+    families: Sequence[str],
+    trials: int,
+    seed: int,
+    resamples: int,
+    progress: Progress | None,
+) -> dict[str, pd.DataFrame]:
+    """Tables of the validation designs and of the model with support variables, of all families."""
+    found = {}
+    if designs:
+        held_out = validate(
+            prepared, designs, families=families, seed=seed, resamples=resamples, progress=progress
+        )
+        found["validation"] = held_out.table
+    if support:
+        table, differences = support_analysis(
+            prepared,
+            evaluation,
+            n_folds=folds,
+            families=families,
+            trials=trials,
+            seed=seed,
+            resamples=resamples,
+            progress=progress,
+        )
+        found |= {"with_support": table, "without_against_with_support": differences}
+    return found
 
 
 def metric_names(table: pd.DataFrame) -> dict[str, Interval]:

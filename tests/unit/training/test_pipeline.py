@@ -112,12 +112,18 @@ def test_a_family_that_the_cohort_lacks_is_refused(prepared):
 
 
 def test_figures_are_drawn(trained):
-    assert sorted(trained.figures()) == ["calibration", "precision_recall", "roc", "shap_beeswarm"]
+    assert sorted(trained.figures()) == [
+        "calibration",
+        "decision_curve",
+        "precision_recall",
+        "roc",
+        "shap_beeswarm",
+    ]
 
 
 def test_a_model_without_trees_has_no_shap_figure():
     few = train(cohort(*some(20, 5)), landmarks=(0.0,), n_folds=3, resamples=0)[0]
-    assert sorted(few.figures()) == ["calibration", "precision_recall", "roc"]
+    assert sorted(few.figures()) == ["calibration", "decision_curve", "precision_recall", "roc"]
 
 
 def made(n: int = 4000):
