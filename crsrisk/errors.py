@@ -4,6 +4,8 @@ A message says what came, what is accepted and what to do. It names variables, u
 never a patient's values or identifiers: messages reach logs.
 """
 
+from typing import Any
+
 
 class CrsRiskError(ValueError):
     """Base of all errors about input; the service answers 422, the command line one line and exit code 2."""
@@ -35,6 +37,18 @@ class UnknownTherapyError(CrsRiskError):
 
 class ModelError(CrsRiskError):
     """A model version that is missing, incomplete, altered or made for other features."""
+
+
+class GateError(ModelError):
+    """A version that the gate refuses to promote.
+
+    reasons: one sentence per failing row, beginning with its name; verdict: every row with its numbers.
+    """
+
+    def __init__(self, name: str, version: str, reasons: list[str], verdict: dict[str, Any]) -> None:
+        self.reasons, self.verdict = reasons, verdict
+        listed = "\n".join(f"  - {reason}" for reason in reasons)
+        super().__init__(f"{name} version {version} is not promoted; the gate refuses it:\n{listed}")
 
 
 class PromotionConflictError(ModelError):

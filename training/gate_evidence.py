@@ -1,0 +1,198 @@
+"""What a version brings to the gate: risks of patients whom the model that gave them had never seen.
+
+Kept with the run at training, under pseudonyms: the out-of-fold risks of the new version and of everything it
+has to beat; the risks that the champion of that day gives patients who are new to it; and the patients that
+the version learned from. So two versions can be compared later without the cohorts they were trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from crsrisk.errors import CrsRiskError
+from training.crossvalidate import OURS
+from training.subgroups import SUBGROUPS, course_groups
+
+if TYPE_CHECKING:
+    from crsrisk.cohort import Cohort
+    from training.crossvalidate import Prepared
+    from training.model import RiskModel
+    from training.pipeline import TrainedFamily
+    from training.registry import ModelInfo
+
+EVIDENCE, ON_NEW, PATIENTS = "gate_evidence", "champion_on_new", "training_patients"
+ROW = ("course", "dose", "landmark_hours", "horizon")  # names one labelled row, over trainings
+ABOUT = ("patient", *SUBGROUPS, "severe", "weight")
+NUMBERS = ("dose", "landmark_hours", "severe", "weight")
+_HEX = 20  # 80 bits: no two ids of a hospital fall together
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is logged with a run for the gate: tables by file stem, and facts as tags of the version."""
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Ids as keyed hashes: equal ids of two trainings meet, and without the key nobody finds the id.
+
+    >>> Pseudonyms(b"k").of("p1", "patient") == Pseudonyms(b"k").of("p1", "course")
+    False
+    """
+
+    key: bytes = field(repr=False)
+
+    def of(self, identifier: str, kind: str) -> str:
+        """Pseudonym of one id; `kind` keeps courses and patients apart."""
+        return hmac.new(self.key, f"{kind}:{identifier}".encode(), hashlib.sha256).hexdigest()[:_HEX]
+
+    def column(self, identifiers: pd.Series, kind: str) -> list[str]:
+        """Pseudonyms of a column of ids."""
+        known = {one: self.of(str(one), kind) for one in identifiers.unique().tolist()}
+        return [known[one] for one in identifiers.tolist()]
+
+    @property
+    def name(self) -> str:
+        """Tells keys apart without giving one away."""
+        return self.of("", "key")
+
+
+def kept_for_gate(
+    trained: TrainedFamily,
+    prepared: Prepared,
+    pseudonyms: Pseudonyms,
+    champion: tuple[RiskModel, ModelInfo] | None,
+    seen: frozenset[str] | None,
+    error_findings: int,
+) -> Kept:
+    """What a training keeps of one family for the gate.
+
+    Args:
+        trained: the family's model with its out-of-fold risks.
+        prepared: the cohort it was trained on.
+        pseudonyms: of the store of champions.
+        champion: the family's champion today, None when there is none or it can't be used.
+        seen: pseudonyms of the patients that the champion learned from; None: not known.
+        error_findings: errors of the leak and quality report of the cohort.
+    """
+    learned = prepared.labels.rows["patient_id"].drop_duplicates()
+    tables = {
+        EVIDENCE: evidence(trained.evaluation.detail, prepared.cohort, pseudonyms),
+        PATIENTS: pd.DataFrame({"patient": sorted(pseudonyms.column(learned, "patient"))}),
+    }
+    tags = {
+        "pseudonyms": pseudonyms.name,
+        "error_findings": str(error_findings),
+        "simulated": str(trained.model.simulated).lower(),
+    }
+    if champion is not None and seen is not None:
+        model, info = champion
+        rows = labelled(prepared, trained.family, pseudonyms)
+        new = rows[~rows["patient"].isin(seen)]
+        tables[ON_NEW] = predicted(model, prepared, new, pseudonyms)[[*ROW, "risk"]]
+        tags |= {"scored_champion": info.version, "scored_champion_digest": info.digest}
+    return Kept(tables, tags)
+
+
+def evidence(detail: pd.DataFrame, cohort: Cohort, pseudonyms: Pseudonyms) -> pd.DataFrame:
+    """A row per labelled row with ROW, ABOUT and the out-of-fold risk of each model, repeats averaged.
+
+    detail: `CrossValidation.detail` of one family.
+    """
+    named = named_rows(detail, pseudonyms)
+    facts = named.groupby(list(ROW), sort=True)[["patient", "course_id", "severe", "weight"]].first()
+    risks = named.pivot_table(index=list(ROW), columns="model", values="risk", aggfunc="mean")
+    joined = facts.join(risks).reset_index()
+    return _with_groups(joined, cohort)[[*ROW, *ABOUT, *sorted(risks.columns)]]
+
+
+def labelled(prepared: Prepared, family: str, pseudonyms: Pseudonyms) -> pd.DataFrame:
+    """ROW and ABOUT of the labelled rows of one family, with course_id."""
+    rows = prepared.labels.rows
+    mine = named_rows(rows[rows["family"] == family], pseudonyms)
+    return _with_groups(mine, prepared.cohort)[["course_id", *ROW, *ABOUT]]
+
+
+def predicted(
+    model: RiskModel, prepared: Prepared, rows: pd.DataFrame, pseudonyms: Pseudonyms
+) -> pd.DataFrame:
+    """The rows that a model answers, with its `risk`, as the service would give it.
+
+    rows: `labelled`; those at a horizon that the model does not answer are left out.
+    """
+    from features.matrix import FeatureTable
+
+    table = prepared.table
+    wanted = table.rows["course_id"].isin(rows["course_id"]).to_numpy()
+    chosen = FeatureTable(
+        table.rows[wanted].reset_index(drop=True), np.ascontiguousarray(table.values[wanted]), table.names
+    )
+    found = model.predict(chosen, model.horizons, therapies=prepared.cohort.therapies)
+    base = chosen.rows.iloc[found.row].reset_index(drop=True)
+    risks = named_rows(
+        base.assign(horizon_hours=found.horizon_hours, rest_of_window=found.rest_of_window, risk=found.risk),
+        pseudonyms,
+    )
+    return rows.merge(risks[[*ROW, "risk"]], on=list(ROW), how="inner", validate="one_to_one")
+
+
+def read_evidence(table: pd.DataFrame) -> pd.DataFrame:
+    """An evidence table as it comes back from text: numbers as numbers."""
+    numbers = [c for c in table.columns if c not in (*ROW, *ABOUT) or c in NUMBERS]
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
+
+
+def error_findings(cohort: Cohort) -> int:
+    """Number of errors in the cohort's quality and leak report."""
+    from crsrisk.quality import check
+
+    report = check(cohort)
+    findings = getattr(report, "findings", ())
+    return len(report.errors) + sum(one.level == "error" for one in findings)
+
+
+def seen_patients(tags: Mapping[str, str], table: pd.DataFrame, pseudonyms: Pseudonyms) -> frozenset[str]:
+    """Pseudonyms of the patients a version learned from.
+
+    Raises:
+        CrsRiskError: they were made with another key, so that patients can't be told apart.
+    """
+    if tags.get("pseudonyms") != pseudonyms.name:
+        raise CrsRiskError("the pseudonyms of this version were made by another store of champions")
+    return frozenset(table["patient"].tolist())
+
+
+def models_of(table: pd.DataFrame) -> list[str]:
+    """Models that an evidence table has risks of, ours first."""
+    return sorted(
+        (c for c in table.columns if c not in (*ROW, *ABOUT)), key=lambda name: (name != OURS, name)
+    )
+
+
+def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:
+    """Labelled rows with `course`, `patient` and `horizon` in the evidence's words."""
+    rest = rows["rest_of_window"].to_numpy(dtype=bool)
+    hours = rows["horizon_hours"].to_numpy(dtype=np.float64)
+    return rows.assign(
+        course=pseudonyms.column(rows["course_id"], "course"),
+        patient=pseudonyms.column(rows["patient_id"], "patient"),
+        horizon=["rest" if whole else f"{hour:g}" for hour, whole in zip(hours, rest, strict=True)],
+    )
+
+
+def _with_groups(rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+    """The rows with the level of each subgroup; an era that the cohort does not have is empty."""
+    groups = course_groups(cohort)
+    levels = groups.reindex(columns=["course_id", *SUBGROUPS]).fillna("")
+    rest = rows.drop(columns=[c for c in SUBGROUPS if c in rows])
+    return rest.merge(levels, on="course_id", how="left", validate="many_to_one")
