@@ -40,7 +40,7 @@ def read_omop(source: Path | str, site: SiteMap, account: Account) -> Iterator[p
     with open_source(source, site.encoding) as opened:
         _check(opened)
         found = survey(opened, site.time_zone)
-        concepts = read_concepts(opened, found.concepts)
+        concepts = read_concepts(opened, found.concepts, found.drugs)
         patients = read_patients(opened)
         setting = Setting(site.time_zone, concepts, found.midnights, patients)
         yield from read_persons(opened, patients, account)

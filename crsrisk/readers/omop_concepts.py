@@ -6,7 +6,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,12 +14,19 @@ from crsrisk.errors import CrsRiskError
 from crsrisk.readers.codes import OWN, codings
 from crsrisk.readers.coding_systems import coding_systems
 from crsrisk.readers.omop_columns import texts, whole_numbers
-from crsrisk.readers.omop_source import OmopSource, ignore_bad_rows
-from crsrisk.readers.omop_tables import CONCEPT, CONCEPT_COLUMNS
+from crsrisk.readers.omop_source import OmopSource
+from crsrisk.readers.omop_tables import (
+    ANCESTOR_COLUMNS,
+    CONCEPT,
+    CONCEPT_ANCESTOR,
+    CONCEPT_CLASS,
+    CONCEPT_COLUMNS,
+)
 from crsrisk.readers.record import CODE_SEPARATOR
 
 OMOP = "omop"
 UCUM = "UCUM"
+INGREDIENT = "Ingredient"
 NO_CONCEPT = 0
 """Concept 0: the source has no standard concept for it."""
 OTHER_MEANING = frozenset({"F", "C"})
@@ -63,12 +69,16 @@ def system_of(vocabulary: str) -> str:
 
 @dataclass(frozen=True)
 class Concepts:
-    """What is known of concept ids; empty without a CONCEPT table."""
+    """What is known of concept ids; empty without a CONCEPT table.
+
+    ingredients: the only ingredient of a drug, by concept.
+    """
 
     found: Mapping[int, Concept] = field(default_factory=dict)
+    ingredients: Mapping[int, int] = field(default_factory=dict)
 
     def codes(self, concept: pa.Array, source_concept: pa.Array, source_value: pa.Array) -> pa.Array:
-        """The codings of each row: standard concept, source concept, source value; '' without any.
+        """The codings of each row: standard concept, source concept, source value, ingredient; '' without any.
 
         Args:
             concept: int64, null or 0 for none; shape (n,).
@@ -81,6 +91,7 @@ class Concepts:
             mapped(concept, self._codings),
             mapped(source_concept, self._codings),
             mapped(pc.if_else(pc.equal(source_value, ""), None, source_value), _source_coding),
+            mapped(concept, self._ingredient),
         )
         ended = [pc.fill_null(pc.binary_join_element_wise(part, "", CODE_SEPARATOR), "") for part in parts]
         return pc.utf8_rtrim(pc.binary_join_element_wise(*ended, ""), CODE_SEPARATOR)
@@ -114,6 +125,10 @@ class Concepts:
             return codings(own)
         return codings(own, (system_of(known.vocabulary), known.code))
 
+    def _ingredient(self, concept_id: int) -> str | None:
+        found = self.ingredients.get(concept_id)
+        return None if found is None else self._codings(found)
+
     def _unit(self, concept_id: int) -> str | None:
         if concept_id in units():
             return units()[concept_id]
@@ -133,29 +148,51 @@ def operators(concept: pa.Array) -> tuple[pa.Array, pa.Array]:
     return pc.if_else(unknown, "", read), unknown
 
 
-def read_concepts(source: OmopSource, wanted: Collection[int]) -> Concepts:
+def read_concepts(source: OmopSource, wanted: Collection[int], drugs: Collection[int]) -> Concepts:
     """The rows of CONCEPT that the data use; without such a table nothing is known beyond the ids.
+
+    Args:
+        source: with or without CONCEPT and CONCEPT_ANCESTOR.
+        wanted: ids in use.
+        drugs: those of DRUG_EXPOSURE among them: packages and strengths, of which only the ingredient is known here.
 
     Raises:
         CrsRiskError: CONCEPT lacks a column.
     """
-    if CONCEPT not in source.tables:
+    there = source.tables.get(CONCEPT)
+    if there is None:
         return Concepts()
-    missing = [name for name in CONCEPT_COLUMNS if name not in source.tables[CONCEPT]]
+    missing = [name for name in CONCEPT_COLUMNS if name not in there]
     if missing:
         raise CrsRiskError(
             f"CONCEPT has no column {', '.join(missing)}; accepted: CONCEPT as of OMOP CDM 5.4"
         )
-    ids = pa.array(np.array(sorted(wanted), dtype=np.int64))
+    above = _above(source, drugs) if CONCEPT_CLASS in there else {}
+    columns = (*CONCEPT_COLUMNS, *((CONCEPT_CLASS,) if above else ()))
+    ids = sorted({*wanted, *(one for ancestors in above.values() for one in ancestors)})
     found: dict[int, Concept] = {}
-    for batch in source.batches(CONCEPT, CONCEPT_COLUMNS, ignore_bad_rows):
-        concept, _ = whole_numbers(batch.column(0), batch.num_rows)
-        used = pc.fill_null(pc.is_in(concept, ids), False)
-        kept = batch.filter(used)
-        cells = (texts(column, kept.num_rows).to_pylist() for column in kept.columns[1:])
-        for key, *cell in zip(concept.filter(used).to_pylist(), *cells, strict=True):
-            found[key] = Concept(*cell)
-    return Concepts(MappingProxyType(found))
+    ingredients: set[int] = set()
+    for batch in source.matching(CONCEPT, columns, CONCEPT_COLUMNS[0], ids):
+        keys = whole_numbers(batch.column(0), batch.num_rows)[0].to_pylist()
+        cells = [texts(column, batch.num_rows).to_pylist() for column in batch.columns[1:]]
+        for key, name, vocabulary, code, *kind in zip(keys, *cells, strict=True):
+            found[key] = Concept(name, vocabulary, code)
+            if kind == [INGREDIENT]:
+                ingredients.add(key)
+    sole = {drug: only[0] for drug, all_ in above.items() if len(only := sorted(all_ & ingredients)) == 1}
+    return Concepts(MappingProxyType(found), MappingProxyType({d: i for d, i in sole.items() if d != i}))
+
+
+def _above(source: OmopSource, drugs: Collection[int]) -> Mapping[int, set[int]]:
+    """Ancestors of drugs; empty without CONCEPT_ANCESTOR."""
+    if any(name not in source.tables.get(CONCEPT_ANCESTOR, ()) for name in ANCESTOR_COLUMNS):
+        return {}
+    found: dict[int, set[int]] = {}
+    for batch in source.matching(CONCEPT_ANCESTOR, ANCESTOR_COLUMNS, ANCESTOR_COLUMNS[1], sorted(drugs)):
+        pairs = (whole_numbers(column, batch.num_rows)[0].to_pylist() for column in batch.columns)
+        for ancestor, drug in zip(*pairs, strict=True):
+            found.setdefault(drug, set()).add(ancestor)
+    return found
 
 
 def _source_coding(text: str) -> str:

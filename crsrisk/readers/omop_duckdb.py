@@ -14,6 +14,7 @@ from crsrisk.readers.omop_source import (
     BadRow,
     OmopSource,
     by_lower_name,
+    filtered,
     split_schema,
 )
 from crsrisk.readers.omop_tables import PERSON, READ
@@ -52,6 +53,11 @@ class _DuckDb:
         query = f"select {names} from {place}"  # noqa: S608  # every name is quoted
         for batch in self._connection.sql(query).to_arrow_reader(BATCH_ROWS):
             yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns))
+
+    def matching(
+        self, table: str, columns: Sequence[str], key: str, ids: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        return filtered(self, table, columns, key, ids)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from crsrisk.errors import CrsRiskError
-from crsrisk.readers.omop_source import BATCH_ROWS, BadRow, OmopSource, by_lower_name
+from crsrisk.readers.omop_source import BATCH_ROWS, BadRow, OmopSource, by_lower_name, filtered
 from crsrisk.readers.omop_tables import READ
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -62,6 +62,11 @@ class _Folder:
             read = _parquet if file.suffix == ".parquet" else _csv
             for batch in read(file, wanted, self._encoding, bad):
                 yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns))
+
+    def matching(
+        self, table: str, columns: Sequence[str], key: str, ids: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        return filtered(self, table, columns, key, ids)
 
     def _header(self, files: Sequence[Path]) -> Mapping[str, str]:
         return by_lower_name(_columns_of(files[0], self._encoding), files[0].name)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crsrisk.errors import CrsRiskError
+from crsrisk.readers.omop_columns import whole_numbers
 
 BATCH_ROWS = 32_768
 """Rows of a source held in memory at once."""
@@ -32,6 +34,24 @@ class OmopSource(Protocol):
 
     def batches(self, table: str, columns: Sequence[str], bad: BadRow) -> Iterator[pa.RecordBatch]:
         """The rows of a table with these columns, in any types, at most `BATCH_ROWS` or so at a time."""
+
+    def matching(
+        self, table: str, columns: Sequence[str], key: str, ids: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of which the column `key`, one of `columns`, is one of the ids."""
+
+
+def filtered(
+    source: OmopSource, table: str, columns: Sequence[str], key: str, ids: Sequence[int]
+) -> Iterator[pa.RecordBatch]:
+    """`OmopSource.matching` for a source that can only go through all rows."""
+    wanted = pa.array(ids, pa.int64())
+    place = list(columns).index(key)
+    for batch in source.batches(table, columns, ignore_bad_rows):
+        found, _ = whole_numbers(batch.column(place), batch.num_rows)
+        kept = batch.filter(pc.fill_null(pc.is_in(found, wanted), False))
+        if kept.num_rows:
+            yield kept
 
 
 def ignore_bad_rows(_position: str, _reason: str) -> None:

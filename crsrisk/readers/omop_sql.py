@@ -18,6 +18,9 @@ from crsrisk.readers.omop_tables import READ
 if TYPE_CHECKING:
     import sqlalchemy
 
+IDS_AT_ONCE = 1_000
+"""Ids in one question to the database."""
+
 ACCEPTED = "postgresql+psycopg://USER@HOST/DATABASE#SCHEMA, sqlite:////PATH, or another SQLAlchemy URL"
 
 
@@ -44,14 +47,28 @@ class _Database:
         return {table: tuple(columns) for table, columns in self._columns.items()}
 
     def batches(self, table: str, columns: Sequence[str], _bad: BadRow) -> Iterator[pa.RecordBatch]:
+        return self._select(table, columns)
+
+    def matching(
+        self, table: str, columns: Sequence[str], key: str, ids: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        """The database looks them up: the vocabulary has millions of rows and an index."""
+        for begin in range(0, len(ids), IDS_AT_ONCE):
+            yield from self._select(table, columns, key, ids[begin : begin + IDS_AT_ONCE])
+
+    def _select(
+        self, table: str, columns: Sequence[str], key: str = "", ids: Sequence[int] = ()
+    ) -> Iterator[pa.RecordBatch]:
         from sqlalchemy import column, select
         from sqlalchemy import table as named_table
 
         wanted: list[sqlalchemy.ColumnClause[Any]] = [column(self._columns[table][name]) for name in columns]
         place = named_table(self._tables[table], *wanted, schema=self._schema)
-        query = select(*place.c).execution_options(yield_per=BATCH_ROWS)  # a cursor of the server
-        with self._connection.execute(query) as result:
-            for rows in result.partitions():
+        query = select(*place.c)
+        if key:
+            query = query.where(place.c[self._columns[table][key]].in_(ids))
+        with self._connection.execute(query.execution_options(yield_per=BATCH_ROWS)) as result:
+            for rows in result.partitions():  # a cursor of the server
                 arrays = [_array(cells) for cells in zip(*rows, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 

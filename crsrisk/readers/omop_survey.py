@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crsrisk.readers.omop_columns import moments, whole_numbers
 from crsrisk.readers.omop_concepts import NO_CONCEPT
 from crsrisk.readers.omop_source import OmopSource, ignore_bad_rows
-from crsrisk.readers.omop_tables import CONCEPT, TABLES, OmopTable
+from crsrisk.readers.omop_tables import CONCEPT, DRUG_EXPOSURE, TABLES, OmopTable
 
 FILLED_SHARE = 0.5
 FILLED_ROWS = 20
@@ -49,20 +49,23 @@ class Midnights:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first look found: ids of concepts in use, midnights by table."""
+    """What the first look found: ids of concepts in use, those of drugs among them, midnights by table."""
 
     concepts: frozenset[int]
+    drugs: frozenset[int]
     midnights: Mapping[str, Midnights]
 
 
 def survey(source: OmopSource, zone: ZoneInfo) -> Survey:
     """Look through the columns of concepts and times of every table of events."""
-    used: set[int] = set()
+    used: dict[str, set[int]] = {}
     found = {}
     for name, table in TABLES.items():
         if name in source.tables:
-            found[name] = _look(source, table, zone, used)
-    return Survey(frozenset(used), MappingProxyType(found))
+            used[name] = set()
+            found[name] = _look(source, table, zone, used[name])
+    drugs = used.get(DRUG_EXPOSURE.name, set())
+    return Survey(frozenset().union(*used.values()), frozenset(drugs), MappingProxyType(found))
 
 
 def judged(rows: Counter[int], midnights: Counter[int], *, ends: bool = False) -> Midnights:

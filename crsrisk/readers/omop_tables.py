@@ -148,6 +148,9 @@ CARE_SITE = "care_site"
 CARE_SITE_COLUMNS = ("care_site_id", "care_site_name", "care_site_source_value")
 CONCEPT = "concept"
 CONCEPT_COLUMNS = ("concept_id", "concept_name", "vocabulary_id", "concept_code")
+CONCEPT_CLASS = "concept_class_id"
+CONCEPT_ANCESTOR = "concept_ancestor"
+ANCESTOR_COLUMNS = ("ancestor_concept_id", "descendant_concept_id")
 
-READ = frozenset({*TABLES, PERSON, CARE_SITE, CONCEPT})
+READ = frozenset({*TABLES, PERSON, CARE_SITE, CONCEPT, CONCEPT_ANCESTOR})
 """Every table that is looked at; what else a source holds is no concern of ours."""

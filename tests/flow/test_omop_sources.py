@@ -21,6 +21,8 @@ from crsrisk.readers.site_map import SiteMap
 from crsrisk.simulator import simulate
 from crsrisk.writers.omop import write_omop
 
+pytestmark = pytest.mark.xdist_group("omop_sources")
+
 COURSES, SEED = 4, 5
 KINDS = {
     pa.int64(): ("BIGINT", "bigint"),
@@ -45,12 +47,24 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     found["measurement"] = found["measurement"].set_column(
         known, "measurement_datetime", pa.array([None, *when[1:]], pa.timestamp("us"))
     )
+    drugs = found["drug_exposure"]["drug_concept_id"].unique().to_pylist()
     found["concept"] = pa.table(
         {
-            "concept_id": pa.array([3020460, 3001122], pa.int32()),
-            "concept_name": ["C reactive protein [Mass/volume] in Serum or Plasma", "Ferritin"],
-            "vocabulary_id": ["LOINC", "LOINC"],
-            "concept_code": ["1988-5", "2276-4"],
+            "concept_id": pa.array([3020460, 3001122, 77], pa.int32()),
+            "concept_name": [
+                "C reactive protein [Mass/volume] in Serum or Plasma",
+                "Ferritin",
+                "some ingredient",
+            ],
+            "vocabulary_id": ["LOINC", "LOINC", "RxNorm"],
+            "concept_code": ["1988-5", "2276-4", "7077"],
+            "concept_class_id": ["Lab Test", "Lab Test", "Ingredient"],
+        }
+    )
+    found["concept_ancestor"] = pa.table(
+        {
+            "ancestor_concept_id": pa.array([77] * len(drugs), pa.int32()),
+            "descendant_concept_id": pa.array(drugs, pa.int32()),
         }
     )
     return found
@@ -133,7 +147,9 @@ def test_the_cohort_is_all_there(from_csv):
     found, quarantine, items = from_csv
     assert found.num_rows > 1_000
     assert set(found["kind"].to_pylist()) == {"person", "stay", "procedure", "drug", "result"}
-    assert "http://loinc.org|1988-5" in "".join(found["codes"].to_pylist())
+    codes = "".join(found["codes"].to_pylist())
+    assert "http://loinc.org|1988-5" in codes
+    assert "rxnorm|7077" in codes
     assert [line.split(",")[:2] for line in quarantine[1:]] == [["MEASUREMENT row", "MEASUREMENT 1"]]
     assert items["MEASUREMENT row"]["quarantined"] == 1
 

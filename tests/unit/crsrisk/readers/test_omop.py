@@ -281,6 +281,37 @@ def test_farad_does_not_pass_as_fahrenheit(tmp_path):
     assert found.of("result")[0].unit == "Farad"
 
 
+def of_class(kind: str, *cells: str) -> dict[str, str]:
+    return concept(*cells) | {"concept_class_id": kind}
+
+
+def above(drug_concept: str, *ancestors: str) -> Rows:
+    return [
+        {"ancestor_concept_id": one, "descendant_concept_id": drug_concept}
+        for one in (drug_concept, *ancestors)
+    ]
+
+
+def test_a_package_is_known_by_its_only_ingredient(tmp_path):
+    known = [
+        of_class("Clinical Drug", "101", "dexamethasone 4 MG Injection", "RxNorm", "309696"),
+        of_class("Clinical Drug", "102", "acetaminophen 325 MG / codeine 30 MG Tablet", "RxNorm", "993781"),
+        of_class("Ingredient", "1", "dexamethasone", "RxNorm", "3264"),
+        of_class("Ingredient", "2", "acetaminophen", "RxNorm", "161"),
+        of_class("Ingredient", "3", "codeine", "RxNorm", "2670"),
+        of_class("ATC 5th", "4", "dexamethasone; systemic", "ATC", "H02AB02"),
+    ]
+    drugs = [drug(1, drug_concept_id="101"), drug(2, drug_concept_id="102"), drug(3, drug_concept_id="1")]
+    ancestors = [*above("101", "1", "4"), *above("102", "2", "3"), *above("1", "4"), *above("999", "1")]
+    found = read(tmp_path, drug_exposure=drugs, concept=known, concept_ancestor=ancestors).of("drug")
+    rxnorm = "http://www.nlm.nih.gov/research/umls/rxnorm"
+    assert [record.codes.split(CODE_SEPARATOR) for record in found] == [
+        ["omop|101", f"{rxnorm}|309696", "omop|1", f"{rxnorm}|3264"],
+        ["omop|102", f"{rxnorm}|993781"],  # two ingredients: the amount is of neither
+        ["omop|1", f"{rxnorm}|3264"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("cells", "amount", "rate"),
     [

@@ -20,6 +20,8 @@ from crsrisk.times import parse_time
 from crsrisk.writers.omop import write_omop
 from crsrisk.writers.statements import statements
 
+pytestmark = pytest.mark.xdist_group("omop_writer")
+
 THERAPIES = ("axi-cel_LBCL3L", "tec_MM")
 INDEX = pd.Timestamp("2026-11-01T09:00:00+09:00")
 
