@@ -29,8 +29,59 @@ CONTENT = {"ORU": "OBX", "OUL": "OBX", "RAS": "RXA", "ADT": "PV1", "PPR": "PRB"}
 """The segment that holds content, by type of message; other messages are not needed."""
 READ = {"OBX": result, "RXA": administration, "PV1": stay, "PRB": disease}
 
+KNOWN = frozenset(
+    {
+        "MSH", "SFT", "UAC", "EVN", "PID", "PD1", "NK1", "PV1", "PV2", "MRG", "ROL", "ARV", "PRT", "DB1", "AL1", "IAM",
+        "DG1", "DRG", "PR1", "GT1", "IN1", "IN2", "IN3", "ACC", "UB1", "UB2", "PDA", "ORC", "OBR", "OBX", "NTE", "TQ1",
+        "TQ2", "CTD", "FT1", "CTI", "SPM", "SAC", "SID", "INV", "EQU", "TCD", "DSC", "BLG", "RXO", "RXR", "RXC", "RXE",
+        "RXA", "RXD", "RXG", "RXV", "CDO", "GOL", "PTH", "VAR", "PRB",
+    }
+)  # fmt: skip
+"""Segments that may stand in such messages, versions 2.3 to 2.8; those of a site begin with Z."""
+GOES_ON = frozenset({"OBX", "NTE", "RXA", "RXR"})
+"""Segments that continue the order before them."""
+FEW_FIELDS = 3
+"""A line with more may have been a segment; free text that was torn at a line end has fewer."""
+BEGINS = frozenset({"ORC", "OBR", "SPM", *CONTENT.values()})
+LOST_PATIENT = (
+    "NO_PATIENT: behind a line that is no segment, and may have been the header of another patient; "
+    "accepted: messages whose segments are whole"
+)
 NO_TYPE = "BAD_RECORD: no type of message in MSH-9; accepted: ORU^R01, OUL^R22, RAS^O17, ADT, PPR"
 TEST_MESSAGE = "NOT_SUPPORTED: a message for training or tests (MSH-11 T or D); accepted: P"
+
+
+class _Watch:
+    """Watches a message for lines that are no segments and may have been the header of another patient.
+
+    Behind one, only what plainly goes on is still the patient's: results with rising numbers in OBX-1; behind two
+    in a row, nothing is.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._shaken = False
+        self._run = 0
+        self._last = 0
+
+    def lost(self, segment: Segment) -> bool:
+        """Whether from this segment on nobody knows whose they are."""
+        if segment.name not in KNOWN and not segment.name.startswith("Z"):
+            self._shaken |= self._begun
+            looks_whole = len(segment.fields) > FEW_FIELDS
+            self._begun |= looks_whole
+            self._run += looks_whole
+            return self._run > 1
+        self._run = 0
+        self._begun |= segment.name in BEGINS
+        number = segment.field(1)
+        place = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
+        goes_on = segment.name in GOES_ON and (segment.name != "OBX" or place > self._last)
+        if segment.name == "OBX":
+            self._last = place
+        elif segment.name == "OBR":
+            self._last = 0
+        return self._shaken and not goes_on
 
 
 class MessageReader:
@@ -95,10 +146,14 @@ class MessageReader:
         patients = iter(named)
         by_specimen = header.kind == "OUL"  # SPM {OBR [ORC] {OBX}}, elsewhere ORC OBR {OBX} {SPM}
         patient, before, order = Patient(), Order(), Order()
+        watch = _Watch()
         for segment in message.segments:
             if segment.name == "PID":
                 patient, before, order = next(patients), Order(), Order()
-            elif segment.name == "SPM":
+                watch = _Watch()
+            elif watch.lost(segment):
+                patient = Patient(reason=LOST_PATIENT)
+            if segment.name == "SPM":
                 taken = component(segment.field(17), 1, header.marks)
                 order = replace(Order() if by_specimen else order, specimen=taken)
                 order.damaged = order.damaged or segment.damaged

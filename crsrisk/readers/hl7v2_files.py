@@ -72,7 +72,7 @@ class RawMessage:
 
 
 def source_files(source: Path, account: Account) -> Iterator[SourceFile]:
-    """The files of messages in a folder, sorted by path; other files are counted as not needed.
+    """The files of messages in a folder by name, those of its folders after its own; others are not needed.
 
     Raises:
         CrsRiskError: nothing is there.

@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from crsrisk.errors import CrsRiskError
@@ -20,6 +20,8 @@ CUT_OFF = "BAD_RECORD: a segment that is cut off; accepted: whole segments, each
 TORN = (
     "BAD_RECORD: a line that is no segment follows and tore it; accepted: line ends inside a text as \\.br\\"
 )
+STRAY_LINE = "?"
+"""Name of a line in a message that is no segment."""
 ENOUGH_FIELDS = 12
 """Fields from the name on: with OBX-11 the status is there, and nothing that changes a value follows but the time."""
 
@@ -65,7 +67,8 @@ class Delimiters:
 class Segment:
     """One segment.
 
-    name: 'OBX'. number: its place in the message, MSH is 1. fields: as they stand; `field` counts as HL7 does.
+    name: 'OBX', or STRAY_LINE. number: its place in the message, MSH is 1. fields: as they stand, the name first;
+    `field` counts as HL7 does.
     damaged: cut off, followed by a stray line, or its characters could not all be read.
     """
 
@@ -82,7 +85,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Message:
-    """Segments and delimiters of one message; strays: lines in it that are no segments."""
+    """Segments and delimiters of one message; strays: how many of them are lines that are no segments."""
 
     delimiters: Delimiters
     segments: Sequence[Segment]
@@ -131,6 +134,7 @@ def parse(raw: RawMessage, site_encoding: str) -> Message:
         if _SEGMENT.fullmatch(fields[0]) is None:
             strays += 1  # the segment before it was torn by it
             segments[-1] = _torn(segments[-1])
+            segments.append(Segment(STRAY_LINE, place + 1, fields))
             continue
         if place == 0:
             fields = ["MSH", delimiters.field, *fields[1:]]  # HL7 counts the delimiter as MSH-1
@@ -146,7 +150,7 @@ def parse(raw: RawMessage, site_encoding: str) -> Message:
 
 
 def _torn(segment: Segment) -> Segment:
-    return Segment(segment.name, segment.number, segment.fields, segment.damaged or TORN)
+    return replace(segment, damaged=segment.damaged or TORN)
 
 
 def _stated_codecs(header: bytes) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ ESCAPES = {
     "\n": "\\X0A\\",
 }
 ROUTE = "RXR|OTH^Other/Miscellaneous^HL70162"
+NO_AMOUNT = '""'
+"""HL7's null, since RXA-6 must stand there."""
 PSEUDONYM = "^^^^^^S"
 """PID-5, which HL7 wants: no name, of the type 'pseudonym' of table 0200."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
@@ -122,7 +124,8 @@ class _Patient:
     def _administrations(self, told: Sequence[Statement]) -> Iterator[list[str]]:
         segments = self._head("RAS^O17^RAS_O17") if told else []
         for number, one in enumerate(told, start=1):
-            amount, known = escaped(marked(one.value, one.comparator)), _time(_known(one))
+            amount = escaped(marked(one.value, one.comparator)) or NO_AMOUNT
+            known = _time(_known(one))
             rxa = [
                 "RXA", "0", "1", _time(one.start_us), _time(one.end_us), _coded(one.name),
                 amount, escaped(one.unit), *[""] * 12, "CP", "A", known,

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from meds import CodeMetadataSchema, DatasetMetadataSchema, DataSchema
+from meds import CodeMetadataSchema, DataSchema, DatasetMetadataSchema
 
 from crsrisk.cohort import Cohort, read_cohort, write_cohort
 from crsrisk.errors import CrsRiskError
