@@ -24,7 +24,7 @@ from crsrisk.readers.omop_tables import READ
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 BLOCK_BYTES = 4 << 20
 DELIMITERS = (",", "\t", ";", "|")
-BOMS = ("\ufeff",)
+BOM = "\ufeff"
 UTF_8 = ("utf-8", "utf8", "utf-8-sig")
 
 BAD_ENCODING = "BAD_ENCODING: not in UTF-8; accepted: UTF-8, or the encoding that the site map names"
@@ -153,7 +153,7 @@ def _csv_form(file: Path, encoding: str) -> _CsvForm:
             f"{file.name}: not in {encoding}; accepted: CSV in UTF-8, or the encoding that the site map names, as in "
             'encoding = "cp932"'
         ) from None
-    line = line.lstrip("".join(BOMS)).rstrip("\r\n")
+    line = line.removeprefix(BOM).rstrip("\r\n")
     delimiter = max(DELIMITERS, key=line.count)
     header = next(csv.reader([line], delimiter=delimiter), [])
     if not any(cell.strip() for cell in header):

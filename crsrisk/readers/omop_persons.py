@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crsrisk.errors import CrsRiskError
 from crsrisk.readers.account import Account
 from crsrisk.readers.codes import OWN, coding
 from crsrisk.readers.omop_columns import NULL_NUMBERS, texts, whole_numbers
@@ -55,14 +54,7 @@ def read_patients(source: OmopSource) -> Patients:
 
 
 def read_persons(source: OmopSource, patients: Patients, account: Account) -> Iterator[pa.RecordBatch]:
-    """Records of kind person.
-
-    Raises:
-        CrsRiskError: PERSON has no person_id.
-    """
-    there = source.tables[PERSON]
-    if "person_id" not in there:
-        raise CrsRiskError("PERSON has no column person_id; accepted: PERSON as of OMOP CDM 5.4")
+    """Records of kind person."""
     yield from batches(_facts(source, patients, account))
 
 
