@@ -14,6 +14,7 @@ from crsrisk.cohort import Cohort, read_cohort
 from crsrisk.cohort_write import write_cohort
 from crsrisk.errors import CrsRiskError
 from crsrisk.readers.convert import convert
+from crsrisk.readers.site_map import site_map
 from crsrisk.simulator import simulate
 from crsrisk.writers.spreadsheet import write_csv
 
@@ -143,3 +144,48 @@ def test_a_cohort_in_hours_is_refused(tmp_path):
     simulate(2, 1, therapies=THERAPIES[:1]).write(tmp_path / "hours")
     with pytest.raises(CrsRiskError, match="have no index_time"):
         write_csv(read_cohort(tmp_path / "hours"), tmp_path)
+
+
+BAD_INPUT = [
+    # variable, value, unit, canonical value and comparator, or the reason
+    ("platelets", "140", "K/uL", (140.0, "")),
+    ("platelets", "141", "x10^3/uL", (141.0, "")),
+    ("platelets", "1,200", "K/uL", (1200.0, "")),
+    ("platelets", "142", "/hpf", "UNKNOWN_UNIT"),
+    ("crp", "8.2", "MG/DL", (82.0, "")),
+    ("crp", "8.3", "", "MISSING_UNIT"),
+    ("crp", "<0.5", "mg/dL", (5.0, "<")),
+    ("crp", "5+", "mg/dL", "BAD_NUMBER"),
+    ("crp", "1,20", "mg/dL", "BAD_NUMBER"),
+    ("ldh", "310", "IU/L", (310.0, "")),
+    ("albumin", "38000", "mg/L", "UNKNOWN_UNIT"),
+    ("sbp", "120/80", "mmHg", "BAD_NUMBER"),
+    ("temperature", "３８．４", "℃", (38.4, "")),
+    ("temperature", "380", "℃", "IMPOSSIBLE_VALUE"),
+]
+
+
+def test_bad_input_has_one_outcome_each_and_the_rest_arrives(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    labs = [
+        f'p,2026-11-01 {10 + n // 60}:{n % 60:02},{variable},"{value}",{unit}\n'
+        for n, (variable, value, unit, _) in enumerate(BAD_INPUT)
+    ]
+    (source / "labs.csv").write_text("id,t,item,value,unit\n" + "".join(labs), encoding="utf-8")
+    (source / "given.csv").write_text("id,t,product\np,2026-11-01 09:00,axi-cel_LBCL3L\n", encoding="utf-8")
+    tables = [
+        {"file": "labs.csv", "layout": "long", "patient": "id", "time": "t", "variable": "item", "value": "value",
+         "unit": "unit"},
+        {"file": "given.csv", "layout": "wide", "patient": "id", "time": "t", "therapy": "product"},
+    ]  # fmt: skip
+    site = site_map({"time_zone": "Asia/Tokyo", "csv": {"confirmed": True, "tables": tables}})
+    convert("csv", source, tmp_path / "cohort", site=site)
+    events = read_cohort(tmp_path / "cohort").events
+    used = {(row.variable, row.raw_value): (row.value, row.comparator) for row in events.itertuples()}
+    set_aside = pd.read_csv(tmp_path / "cohort" / "quarantine.csv")
+    reasons = {row.position: row.reason.partition(":")[0] for row in set_aside.itertuples()}
+    outcomes = {n: used.get((variable, value), reasons.get(f"labs.csv row {n + 2}"))
+                for n, (variable, value, _, _) in enumerate(BAD_INPUT)}  # fmt: skip
+    assert outcomes == {n: outcome for n, (_, _, _, outcome) in enumerate(BAD_INPUT)}
+    assert len(used) + len(reasons) == len(BAD_INPUT)
