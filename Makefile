@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test check static bench browser clean
+.PHONY: install demo test check static bench browser database samples clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -23,7 +23,13 @@ demo: $(VENV)/.installed            ## simulate, check, train, register, promote
 browser:                            ## Chromium and a Japanese font for the browser tests
 	@sh tools/install_browser.sh
 
-test: $(VENV)/.dev browser          ## every test
+database:                           ## PostgreSQL for the tests that read a database
+	@sh tools/install_postgres.sh
+
+samples: $(VENV)/.installed         ## data_samples/, made again
+	@sh tools/make_samples.sh
+
+test: $(VENV)/.dev browser database ## every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
 
 static: $(VENV)/.dev                ## format, lint, types, layers

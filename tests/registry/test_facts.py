@@ -16,7 +16,9 @@ from crsrisk.therapies import CLASSES, FAMILIES, SETTINGS, groups, therapies
 from crsrisk.units import DIMENSIONLESS, factor, normalise_unit
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("analytes", "units", "therapies", "doses", "groups", "incidence", "priors")
+TABLES = (
+    "analytes", "units", "therapies", "doses", "groups", "incidence", "priors", "omop_units", "omop_concepts",
+)  # fmt: skip
 SYSTEMS = {"ASTCT", "Lee2014", "Penn", "CTCAE", "unknown"}
 
 
