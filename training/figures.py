@@ -6,6 +6,7 @@ The data functions need numpy alone. matplotlib and shap are imported when somet
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,27 +116,37 @@ def family_figures(trained: TrainedFamily, *, most_rows: int = 2000) -> dict[str
     All but the last show out-of-fold risks of the rest of the window at all landmarks; they are left out
     where the rows have one class only.
     """
-    from matplotlib.figure import Figure
-
-    detail = trained.evaluation.detail
-    rest = detail[detail["rest_of_window"].to_numpy()]
-    found: dict[str, Figure] = {}
-    severe = rest["severe"].to_numpy(dtype=np.float64)
-    if 0 < severe.sum() < len(severe):
-        for name, draw in (
-            ("calibration", draw_calibration),
-            ("roc", _draw_roc),
-            ("precision_recall", _draw_pr),
-            ("decision_curve", draw_decision_curve),
-        ):
-            figure = Figure(figsize=(6, 5.5), layout="constrained")
-            draw(figure.add_subplot(), rest)
-            found[name] = figure
+    found = prediction_figures(trained.evaluation.detail)
     if trained.model.booster is not None:
         rows = trained.rows
         rng = np.random.default_rng(trained.model.seed)
         chosen = rng.choice(len(rows), size=min(most_rows, len(rows)), replace=False)
         found["shap_beeswarm"] = beeswarm(trained.model, rows.matrix[np.sort(chosen)])
+    return found
+
+
+def prediction_figures(detail: pd.DataFrame) -> dict[str, Figure]:
+    """Calibration, roc, precision_recall and decision_curve of the rest of the window at all landmarks.
+
+    None where the rows have one class only.
+    """
+    from matplotlib.figure import Figure
+
+    rest = detail[detail["rest_of_window"].to_numpy()]
+    severe = rest["severe"].to_numpy(dtype=np.float64)
+    if not 0 < severe.sum() < len(severe):
+        return {}
+    drawn: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
+        "calibration": draw_calibration,
+        "roc": _draw_roc,
+        "precision_recall": _draw_pr,
+        "decision_curve": draw_decision_curve,
+    }
+    found = {}
+    for name, draw in drawn.items():
+        figure = Figure(figsize=(6, 5.5), layout="constrained")
+        draw(figure.add_subplot(), rest)
+        found[name] = figure
     return found
 
 

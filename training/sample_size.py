@@ -19,7 +19,12 @@ Z95 = 1.96  # the papers' and packages' rounding of the normal quantile
 SHRINKAGE = 0.9  # a model whose predictor effects must be shrunk by 10 % at most
 OPTIMISM = 0.05  # apparent minus adjusted Nagelkerke R2
 MARGIN = 0.05  # half width of the 95 % interval of the overall risk
+CALIBRATED = (0.8, 1.25)  # slope and expected / observed: off by a quarter at most (our convention)
+AUROC_WIDTH = 0.1  # of its 95 % interval (riley_2021)
 NAGELKERKE = 0.15  # share of the largest R2 to plan with when nothing is known (riley_2020)
+
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,9 @@ def validation_size(
     auroc: float,
     log_odds: Array,
     *,
-    ratio_width: float = 0.45,
-    slope_width: float = 0.4,
-    auroc_width: float = 0.1,
+    ratio_width: float = CALIBRATED[1] - CALIBRATED[0],
+    slope_width: float = CALIBRATED[1] - CALIBRATED[0],
+    auroc_width: float = AUROC_WIDTH,
 ) -> ValidationSize:
     """Patients needed so that 95 % intervals are no wider than stated, for a model that is well calibrated.
 
@@ -131,8 +136,8 @@ def validation_size(
         prevalence: expected share of patients with severe CRS.
         auroc: expected.
         log_odds: of the model's risks in patients like those to come, shape (n,).
-        ratio_width: of observed / expected; 0.45 is 0.80 to 1.25.
-        slope_width: of the calibration slope; 0.4 is 0.8 to 1.2.
+        ratio_width: of observed / expected.
+        slope_width: of the calibration slope.
         auroc_width: of the AUROC.
 
     Raises:
@@ -143,6 +148,23 @@ def validation_size(
         observed_expected=size_for_ratio(prevalence, ratio_width),
         calibration_slope=size_for_slope(log_odds, slope_width),
         auroc=size_for_auroc(prevalence, auroc, auroc_width),
+        prevalence=prevalence,
+    )
+
+
+def size_from_intervals(
+    n: int, prevalence: float, ratio: Interval, slope: Interval, auroc: Interval
+) -> ValidationSize:
+    """Patients at which intervals found in `n` patients would be as narrow as `validation_size` asks.
+
+    The width falls with the root of the number of patients; rows of one patient being alike is in the
+    intervals, which the closed forms do not know. ratio, slope, auroc: low and high of each.
+    """
+    spread = log(ratio[1] / max(ratio[0], 1e-6)) / log(CALIBRATED[1] / CALIBRATED[0])
+    return ValidationSize(
+        observed_expected=ceil(n * spread**2),
+        calibration_slope=ceil(n * ((slope[1] - slope[0]) / (CALIBRATED[1] - CALIBRATED[0])) ** 2),
+        auroc=ceil(n * ((auroc[1] - auroc[0]) / AUROC_WIDTH) ** 2),
         prevalence=prevalence,
     )
 
