@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from crsrisk.events import ReportedEvents, sort_out
 from crsrisk.readers.account import Account
+from crsrisk.readers.drugs import is_drug
 from crsrisk.readers.given import DOSE
 from crsrisk.readers.record import CODE_SEPARATOR
 from crsrisk.readers.site_map import SiteMap
@@ -69,7 +70,7 @@ def report(placed: pd.DataFrame, courses: pd.DataFrame, site: SiteMap, account: 
 def _as_events(placed: pd.DataFrame, site: SiteMap, account: Account) -> pd.DataFrame:
     """One row per moment, with the columns of an event; `record` tells which record it came from."""
     told = placed.reset_index(drop=True)
-    rate = told["target"].str.endswith("_rate") & (told["rate"] != "")
+    rate = _is_rate(told["target"]) & (told["rate"] != "")
     fixed = told["fixed"] != ""
     value = told["value"].mask(rate, told["rate"]).mask(fixed, told["fixed"]).str.strip()
     unit = told["unit"].mask(rate, told["rate_unit"]).mask(fixed, "").str.strip()
@@ -88,9 +89,15 @@ def _as_events(placed: pd.DataFrame, site: SiteMap, account: Account) -> pd.Data
     return _told_again(told)
 
 
+def _is_rate(targets: pd.Series) -> pd.Series:
+    """Whether each target is the rate of a drug; a heart rate is none."""
+    rates = [target for target in targets.unique() if target.endswith("_rate") and is_drug(target)]
+    return targets.isin(rates)
+
+
 def _told_again(told: pd.DataFrame) -> pd.DataFrame:
     """Periods of a rate or a device as moments: the start, every 12 hours, and for a rate a 0 at the end."""
-    rate = told["target"].str.endswith("_rate").to_numpy()
+    rate = _is_rate(told["target"]).to_numpy()
     start, end = told["start_us"].to_numpy(), told["end_us"].to_numpy()
     length = np.where(end == NOT_A_TIME, 0, end - start)
     period = (rate | told["target"].isin(LASTING).to_numpy()) & (length > 0) & (length <= LONGEST_US)

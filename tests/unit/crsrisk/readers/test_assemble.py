@@ -134,6 +134,11 @@ def test_a_pressor_period_is_told_again_every_12_hours_and_ends_with_0(tmp_path)
     assert made.fates == {"course": 1, "event": 1}
 
 
+def test_a_heart_rate_over_a_period_is_no_infusion(tmp_path):
+    record = told("heart_rate", "110", 2, "/min", end=30)
+    assert Assembled(tmp_path, given(), record).events == [(2.0, "heart_rate", "110")]
+
+
 def test_an_infusion_without_an_end_is_told_once(tmp_path):
     record = told("norepinephrine_rate", "", 2, kind="drug", end=None, rate="0.1", rate_unit="ug/kg/min")
     assert Assembled(tmp_path, given(), record).events == [(2.0, "norepinephrine_rate", "0.1")]
