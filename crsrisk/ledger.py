@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 AVAILABLE_BEFORE_SPECIMEN = "AVAILABLE_BEFORE_SPECIMEN: known from the time of the specimen on"
 
 COUNTS = ("rows", "used", "rejected", "unused", "duplicates")
+LISTED = 1000
+"""Different reasons, and different unknown names, that an account lists; more are counted together."""
+OTHERS = "(others)"
 
 
 @dataclass
@@ -36,10 +39,24 @@ class Account:
             mine = self.counts.setdefault(table, [0] * len(COUNTS))
             self.counts[table] = [here + there for here, there in zip(mine, counts, strict=True)]
         for key, (rows, first) in other.rejected.items():
-            before, earliest = self.rejected.get(key, (0, first))
-            self.rejected[key] = [before + rows, min(earliest, first)]
-        self.unused.update(other.unused)
+            self.reject(key, rows, first)
+        for name, rows in other.unused.items():
+            self.leave(name, rows)
         self.adjusted.update(other.adjusted)
+
+    def reject(self, key: tuple[str, str, str, str], rows: int, first: int) -> None:
+        """Count rows that share a reason; cells that slipped into another column have a reason each."""
+        if key not in self.rejected and len(self.rejected) >= LISTED:
+            table, column, _, reason = key
+            key = (table, column, OTHERS, f"{reason.partition(':')[0]}: {OTHERS}")
+        before, earliest = self.rejected.get(key, (0, first))
+        self.rejected[key] = [before + rows, min(earliest, first)]
+
+    def leave(self, key: tuple[str, str, str], rows: int) -> None:
+        """Count rows of an unknown variable or column."""
+        if key not in self.unused and len(self.unused) >= LISTED:
+            key = (*key[:2], OTHERS)
+        self.unused[key] += rows
 
     def to_dict(self) -> dict[str, Any]:
         """As rows of JSON; what was rejected for most rows comes first."""
@@ -150,15 +167,15 @@ class Ledger:
 
     def account(self) -> Account:
         """The same in numbers, without a row per rejected value."""
-        rejected: dict[tuple[str, str, str, str], list[int]] = {}
+        found = Account(adjusted=Counter(self._adjusted))
+        found.counts = {table: list(counts) for table, counts in self._counts.items()}
         names = ("table", "column", "variable", "reason", "row")
         cells = zip(*(cast("list[Any]", self._rejected[name]) for name in names), strict=True)
         for table, column, variable, reason, row in cells:
-            entry = rejected.setdefault((table, column, variable, reason), [0, row])
-            entry[0] += 1
-            entry[1] = min(entry[1], row)
-        counts = {table: list(counts) for table, counts in self._counts.items()}
-        return Account(counts, rejected, Counter(self._unused), Counter(self._adjusted))
+            found.reject((table, column, variable, reason), 1, row)
+        for key, rows in self._unused.items():
+            found.leave(key, rows)
+        return found
 
 
 def _columns(names: tuple[str, str, str], counted: Counter[tuple[str, str, str]]) -> Mapping[str, object]:

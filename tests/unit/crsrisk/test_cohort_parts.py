@@ -79,6 +79,25 @@ def test_accounts_of_parts_add_up_and_survive_as_json():
     }
 
 
+def test_an_account_stays_small_when_every_row_has_a_reason_of_its_own():
+    account = Account()
+    for part in range(3):
+        ledger = Ledger()
+        rows = np.arange(1500) + 1500 * part
+        units = [f"UNKNOWN_UNIT: {row}" for row in rows.tolist()]
+        ledger.reject("events", rows, ["unit"] * 1500, ["crp"] * 1500, units)
+        for row in rows.tolist():
+            ledger.unused("events", "variable", f"note {row}", 1)
+        account.add(ledger.account())
+    told = account.to_dict()
+    assert sum(row["rows"] for row in told["rejected"]) == sum(row["rows"] for row in told["unused"]) == 4500
+    assert len(told["rejected"]) == len(told["unused"]) == 1001
+    assert told["rejected"][0] == {
+        "table": "events", "column": "unit", "variable": "(others)", "reason": "UNKNOWN_UNIT: (others)",
+        "rows": 3500, "row": 1000,
+    }  # fmt: skip
+
+
 ITCH = (
     '[my-cart]\nname = "My cells"\nclass = "cart"\ntargets = ["CD22"]\nsetting = "heme"\nsource = "trial"\n'
 )
