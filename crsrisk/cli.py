@@ -101,12 +101,15 @@ def simulate(
     truth: Annotated[
         int, typer.Option(min=0, help="Forward simulations per landmark for truth.parquet.")
     ] = 0,
+    dated: Annotated[bool, typer.Option("--dated", help="Times with an offset instead of hours.")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet instead of CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a synthetic cohort folder."""
     keys = [key.strip() for key in therapies.split(",") if key.strip()] or None
-    made = verbs.simulate(out, courses=courses, seed=seed, therapies=keys, truth=truth, parquet=parquet)
+    made = verbs.simulate(
+        out, courses=courses, seed=seed, therapies=keys, truth=truth, dated=dated, parquet=parquet
+    )
     facts = {"folder": str(out), "courses": len(made.courses), "events": len(made.events), "seed": seed}
     _print(facts, f"{facts['courses']} courses, {facts['events']} events in {out}", as_json)
 

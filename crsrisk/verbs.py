@@ -39,6 +39,7 @@ def simulate(
     seed: int,
     therapies: Sequence[str] | None = None,
     truth: int = 0,
+    dated: bool = False,
     parquet: bool = False,
 ) -> Simulation:
     """A synthetic cohort, also written as a cohort folder; with `truth` also truth.parquet.
@@ -49,12 +50,13 @@ def simulate(
         seed: the same seed gives the same cohort.
         therapies: keys of the therapy catalogue; all that have a published rate when None.
         truth: forward simulations per landmark for the true risk; 0 for none.
+        dated: times with an offset instead of hours from the index time.
         parquet: write Parquet instead of CSV.
     """
     from crsrisk.simulator import simulate as run
 
     folder = _new_folder(out)
-    simulation = run(courses, seed, therapies=therapies, truth=truth)
+    simulation = run(courses, seed, therapies=therapies, truth=truth, absolute_times=dated)
     simulation.write(folder, parquet=parquet)
     return simulation
 

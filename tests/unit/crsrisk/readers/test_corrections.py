@@ -15,7 +15,9 @@ HOUR = 3_600_000_000
 
 def crp(value: str, identity: str = "Observation/1", **rest) -> Record:
     codes, start = "urn:crsrisk|crp", rest.pop("start_us", HOUR)
-    return Record("line 1", "result", "p1", codes, start, start, value=value, unit="mg/L", identity=identity, **rest)
+    return Record(
+        "line 1", "result", "p1", codes, start, start, value=value, unit="mg/L", identity=identity, **rest
+    )
 
 
 def settled(tmp_path, *records: Record) -> tuple[list[str], dict[str, int]]:
@@ -23,7 +25,11 @@ def settled(tmp_path, *records: Record) -> tuple[list[str], dict[str, int]]:
         account.records(len(records))
         kept = settle(pd.DataFrame(list(records), columns=list(Record._fields)), account)
         found = account.to_dict()["records"]
-        counts = {fate: found[fate] for fate in ("duplicate", "superseded", "withdrawn", "quarantined") if found[fate]}
+        counts = {
+            fate: found[fate]
+            for fate in ("duplicate", "superseded", "withdrawn", "quarantined")
+            if found[fate]
+        }
         assert len(kept) + sum(counts.values()) == len(records)
     return kept["value"].tolist(), counts
 
@@ -40,12 +46,18 @@ def test_a_number_decides_where_the_time_does_not(tmp_path):
 
 def test_a_withdrawn_version_removes_the_earlier_ones(tmp_path):
     withdrawn = crp("", status="withdrawn", revised_us=3 * HOUR)
-    assert settled(tmp_path, withdrawn, crp("8", revised_us=2 * HOUR)) == ([], {"superseded": 1, "withdrawn": 1})
+    assert settled(tmp_path, withdrawn, crp("8", revised_us=2 * HOUR)) == (
+        [],
+        {"superseded": 1, "withdrawn": 1},
+    )
 
 
 def test_without_revisions_the_later_status_counts(tmp_path):
     assert settled(tmp_path, crp("80"), crp("8", status="preliminary")) == (["80"], {"superseded": 1})
-    assert settled(tmp_path, crp("80"), crp("", status="withdrawn")) == ([], {"superseded": 1, "withdrawn": 1})
+    assert settled(tmp_path, crp("80"), crp("", status="withdrawn")) == (
+        [],
+        {"superseded": 1, "withdrawn": 1},
+    )
 
 
 def test_versions_that_differ_and_do_not_say_which_is_newer_are_set_aside(tmp_path):
@@ -62,7 +74,10 @@ def test_records_without_identity_that_differ_both_count(tmp_path):
 
 
 def test_a_value_that_was_changed_is_known_from_its_revision_on(tmp_path):
-    records = [crp("8", known_us=2 * HOUR, revised_us=2 * HOUR), crp("80", known_us=2 * HOUR, revised_us=9 * HOUR)]
+    records = [
+        crp("8", known_us=2 * HOUR, revised_us=2 * HOUR),
+        crp("80", known_us=2 * HOUR, revised_us=9 * HOUR),
+    ]
     with Account(tmp_path / "quarantine.csv") as account:
         changed = settle(pd.DataFrame(records, columns=list(Record._fields)), account)
         again = settle(pd.DataFrame([records[1]._replace(value="8"), records[0]]), account)
