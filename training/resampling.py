@@ -86,8 +86,8 @@ class Patients:
 class Drawn:
     """A value, and the same in every resample, shape (resamples,); nan where a resample does not define it.
 
-    centred: the value is a distance, which noise can only add to, so that the resamples lie above it. Their
-        interval is moved until its median is the value.
+    centred: the value is a distance, which noise can only add to, so that the resamples lie above it and it
+        lies above the truth. The interval is widened back by that much; see docs/decisions/0151.
     least: what the value can't fall below.
     """
 
@@ -107,8 +107,14 @@ class Drawn:
         if not len(known) or not np.isfinite(self.value):
             return None
         known = np.sort(known)
-        moved = self.value - _quantile(known, 0.5) if self.centred else 0.0
-        low, high = (_quantile(known, q) + moved for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        low, high = (_quantile(known, q) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        if self.centred:
+            # the resamples are as far from the value as the value is from the truth: once back for the resamples,
+            # once more on the side of the truth, and the resamples turned around the value (basic bootstrap)
+            moved = self.value - _quantile(known, 0.5)
+            turned = 2 * self.value - high, 2 * self.value - low
+            low = min(low + min(moved, 2 * moved), turned[0])
+            high = max(high + max(moved, 2 * moved), turned[1])
         return max(low, self.least), high
 
     def interval(self, events: int, others: int) -> tuple[float, float, str]:
