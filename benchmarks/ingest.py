@@ -23,7 +23,7 @@ from crsrisk.readers.site_map import SiteMap
 from crsrisk.simulator import simulate
 from crsrisk.writers.fhir import write_fhir
 
-COURSES, SEED, ROUNDS = 100, 11, 5
+COURSES, SEED, ROUNDS = 60, 11, 9
 TARGET = 4.0
 THERAPIES = ["axi-cel_LBCL3L", "tec_MM"]
 

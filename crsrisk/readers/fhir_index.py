@@ -122,6 +122,9 @@ def _flat(found: Iterable[Entry], depth: int = 0) -> Iterator[Entry]:
 
 def _add(index: Index, kind: str, entry: Entry, file: str, number: int) -> None:
     resource, full_url = entry.resource, entry.full_url
+    material = material_of(resource) if kind == "Specimen" else ""
+    if kind == "Specimen" and (not material or material in JLAC10_MATERIALS):
+        return  # most are blood, and there are as many as there are results
     own = text_of(resource.get("id"))
     by_id = f"{kind}/{own}" if own else relative_of(full_url)
     key = by_id if by_id and (kind == "Patient" or not full_url) else f"{file}#{number}"
@@ -134,9 +137,7 @@ def _add(index: Index, kind: str, entry: Entry, file: str, number: int) -> None:
         _add_patient(index, resource, full_url, key, file)
         return
     if kind == "Specimen":
-        material = material_of(resource)
-        if material and material not in JLAC10_MATERIALS:
-            index.materials[key] = index.materials[by_id or key] = material
+        index.materials[key] = index.materials[by_id or key] = material
         return
     codes = concept_codes(resource.get("code" if kind == "Medication" else "type"))
     for one in {key, by_id or key}:

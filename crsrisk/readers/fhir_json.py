@@ -203,8 +203,9 @@ class Document:
                 raise SkippedError(reason)
             if len(self._text) - self._at > RESOURCE_BYTES:
                 raise UnreadableError(TOO_LONG)
-            if not self._fill():
+            if self._ended:
                 raise UnreadableError(BROKEN_OFF)
+            self._fill()
 
     def _fill(self) -> bool:
         """Read on; False at the end."""

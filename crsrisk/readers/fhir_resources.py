@@ -60,10 +60,9 @@ def medication_administration(resource: Object, scope: Scope) -> list[Record]:
     status = scope.status(resource, ADMINISTRATION_STATUSES)
     if status == "withdrawn":
         return _withdrawn(resource, "drug", patient, scope)
-    if "medicationReference" in resource:
+    codes = concept_codes(resource.get("medicationCodeableConcept"))
+    if not codes and "medicationReference" in resource:
         codes = scope.referred_codes(resource["medicationReference"], resource, "code")
-    else:
-        codes = concept_codes(resource.get("medicationCodeableConcept"))
     start, end = _occurrence(resource, "effective", scope)
     value, unit, comparator, rate, rate_unit = _dosage(resource.get("dosage"), codes, scope)
     found = _record(resource, "drug", patient, codes, start, end, status, scope)

@@ -126,7 +126,7 @@ class Scope:
         return {}
 
     def referred_codes(self, reference: object, resource: Object, element: str) -> str:
-        """Codings of the Medication or Device that a Reference leads to.
+        """Codings of the Medication or Device that a Reference leads to; its words where it leads nowhere.
 
         Args:
             reference: of the resource.
@@ -134,13 +134,15 @@ class Scope:
             element: of the contained resource that holds the codings.
 
         Raises:
-            RefusedError: it is not in the source, or two different ones are.
+            RefusedError: it is not in the source, or two different ones are, and it has no words.
         """
-        text = text_of(object_of(reference).get("reference"))
+        given = object_of(reference)
+        text, words = text_of(given.get("reference")), text_of(given.get("display"))
         if text.startswith("#"):
             codes = concept_codes(self._contained(text, resource).get(element))
         else:
             codes = self._index.codes.get(self._index.key_of(text, self._file), "")
+        codes = codes or concept_codes({"text": words})
         if not codes:
             raise RefusedError(NO_REFERRED)
         return codes

@@ -1,6 +1,7 @@
 """The files of a FHIR source and their resources, one after the other in bounded memory."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from crsrisk.readers.fhir_json import (
 
 NOT_JSON = "NOT_SUPPORTED: FHIR in XML; accepted: JSON or NDJSON"
 
+_MEMBER = re.compile(rb'\s*"\w+"\s*:')
 _BOM = b"\xef\xbb\xbf"
 _NDJSON = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
 _JSON = (".json", ".json.gz")
@@ -97,19 +99,24 @@ def entries(
 
 
 def _is_ndjson(file: FhirFile, stream: BinaryIO) -> bool:
-    """One resource per line: by its name, unless its first line opens an indented document; else by its lines."""
+    """One resource per line: by its name, unless it opens as an indented document; else by its first lines."""
     try:
         first = stream.readline(CHUNK_BYTES)
         begins = first.removeprefix(_BOM).strip()
         if file.name.lower().endswith(_NDJSON):
-            return begins not in (b"{", b"[")
-        if not first.endswith(b"\n") or not stream.read(CHUNK_BYTES).strip():
-            return False
-        return isinstance(decoded_line(begins, "utf-8"), dict)
-    except (UnreadableError, EOFError, OSError, zlib.error):
+            return begins != b"{" or _MEMBER.match(stream.readline(CHUNK_BYTES)) is None
+        return first.endswith(b"\n") and bool(stream.read(CHUNK_BYTES).strip()) and _is_object(begins)
+    except (EOFError, OSError, zlib.error):
         return False
     finally:
         stream.seek(0)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(decoded_line(line, "utf-8"), dict)
+    except UnreadableError:
+        return False
 
 
 def _lines(

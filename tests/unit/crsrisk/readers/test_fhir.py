@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crsrisk.readers.codes import Meaning, meaning
 from crsrisk.readers.site_map import SiteMap, site_map
 from crsrisk.times import NOT_A_TIME
 from tests.fhir_builders import (
@@ -83,6 +84,9 @@ def test_a_coded_answer_can_be_named_by_the_site_map(tmp_path):
     )
     (found,) = read_lines(tmp_path, sent).records
     assert found.codes == "urn:local|O2DEV\x1furn:local|O2DEV=MASK"
+    site = site_map({"codes": {"urn:local|O2DEV=MASK": "device:resp_support=2"}})
+    assert meaning(found.codes, site) == Meaning("variable", "resp_support", "2")
+    assert meaning(found.codes, SiteMap()) is None
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,12 @@ def test_a_medication_is_found_contained_in_the_bundle_and_in_the_folder(tmp_pat
     assert [one.codes for one in read(tmp_path / "source").records] == [expected] * 2
 
 
+def test_a_medication_elsewhere_is_known_by_the_words_of_the_reference(tmp_path):
+    sent = drug("https://ehr.example/Medication/9")
+    sent["medicationReference"]["display"] = "アクテムラ点滴静注用400mg"
+    assert [one.codes for one in read_lines(tmp_path, sent).records] == ["|アクテムラ点滴静注用400mg"]
+
+
 def test_two_medications_of_one_id_are_not_decided(tmp_path):
     other = {"coding": [{"system": "http://www.whocc.no/atc", "code": "H02AB02"}]}
     medications = [{"resourceType": "Medication", "id": "m", "code": code} for code in (TOCILIZUMAB, other)]

@@ -164,6 +164,12 @@ def test_one_resource_a_list_of_them_and_indented_files_are_read(tmp_path):
     assert len(read(written(tmp_path, "lines.json", lines.encode())).records) == 2
 
 
+@pytest.mark.parametrize("first", ["{", "[", "}", "0", '"'])
+def test_a_stray_first_line_does_not_hide_the_second(tmp_path, first):
+    found = read_lines(tmp_path, first, observation())
+    assert (len(found.records), len(found.quarantine)) == (1, 1)
+
+
 def test_the_elements_of_a_bundle_may_stand_in_any_order(tmp_path):
     text = json.dumps({"entry": [{"resource": observation()}], "type": "batch", "resourceType": "Bundle"})
     assert len(read(written(tmp_path, "b.json", text.encode())).records) == 1
