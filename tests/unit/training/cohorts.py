@@ -54,15 +54,20 @@ def cohort(
         ]
     )
     return Cohort(
-        courses=pd.DataFrame(list(courses)).astype(
-            {"course_id": "str", "patient_id": "str", "therapy": "str"}
-        ),
+        courses=_table(courses),
         events=frame,
         grades=None
         if grades is None
         else pd.DataFrame(grades, columns=["course_id", "hours", "grade", "system"]),
         outcomes=None if outcomes is None else pd.DataFrame(list(outcomes)),
     )
+
+
+def _table(courses: Sequence[Mapping]) -> pd.DataFrame:
+    """Courses with the column types that a reader gives them."""
+    table = pd.DataFrame(list(courses))
+    times = pd.to_datetime(table["index_time"], utc=True).astype("datetime64[us, UTC]")
+    return table.astype({"course_id": "str", "patient_id": "str", "therapy": "str"}).assign(index_time=times)
 
 
 def quiet(course_id: str, until: float = 336.0) -> list[tuple[str, float, str, float]]:

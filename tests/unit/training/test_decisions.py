@@ -75,8 +75,8 @@ def test_the_difference_to_alerting_for_everybody_has_an_interval_of_its_own(cur
 def one_course(risks: dict[float, float], *, course: str = "c", severe: int = 1) -> pd.DataFrame:
     lines = [
         {"model": "crsrisk", "repeat": 0, "family": "cd19_cart", "course_id": course, "patient_id": f"p{course}",
-         "dose": 1, "landmark_hours": landmark, "horizon_hours": 336.0 - landmark, "rest_of_window": True, "severe": severe,
-         "weight": 1.0, "risk": risk}
+         "dose": 1, "landmark_hours": landmark, "horizon_hours": 336.0 - landmark, "rest_of_window": True,
+         "severe": severe, "weight": 1.0, "risk": risk}
         for landmark, risk in risks.items()
     ]  # fmt: skip
     return pd.DataFrame(lines)
