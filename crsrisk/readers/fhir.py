@@ -3,7 +3,6 @@
 Every resource is carried, not needed, or set aside with its reason and position. Nothing is ever fetched.
 """
 
-import codecs
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -69,7 +68,7 @@ def read_fhir(source: Path | str, site: SiteMap, account: Account) -> Iterator[p
     path = Path(source)
     files = [file for file in fhir_files(path) if _is_readable(file, account, alone=path.is_file())]
     try:
-        codecs.lookup(site.encoding)
+        b"".decode(site.encoding)
     except LookupError:
         raise CrsRiskError(
             f"encoding {named(site.encoding)} is not known; accepted: utf-8, cp932, ..."

@@ -80,8 +80,9 @@ def test_the_site_map_may_state_the_encoding(tmp_path):
     text = json.dumps(observation(code={"text": "カリウム"}), ensure_ascii=False)
     file = written(tmp_path, "all.ndjson", text.encode("cp932"))
     assert [one.codes for one in read(file, site_map({"encoding": "cp932"})).records] == ["|カリウム"]
-    with pytest.raises(CrsRiskError, match="encoding 'klingon' is not known"):
-        read(file, site_map({"encoding": "klingon"}))
+    for name in ("klingon", "rot13"):
+        with pytest.raises(CrsRiskError, match=f"encoding '{name}' is not known"):
+            read(file, site_map({"encoding": name}))
 
 
 @pytest.mark.parametrize("name", ["all.ndjson", "b.json"])
