@@ -85,16 +85,24 @@ def demonstrate(
     """Run the whole way once, on simulated courses, under the data folder of the settings.
 
     Raises:
-        CrsRiskError: the simulated cohort does not pass its own check.
+        CrsRiskError: the simulated cohort does not pass its own check, or a model of real patients answers here.
     """
     from serving.scorer import Scorer
+    from training.champions import load_champions
+    from training.promotions import promote, real_champions
     from training.publish import train_and_register
-    from training.track import load_champions, promote
 
     def step(number: int, what: str) -> None:
         if progress is not None:
             progress(f"demo: {what}", number, STEPS)
 
+    places = {"tracking_uri": settings.tracking_uri, "store_url": settings.store_url}
+    real = real_champions(**places)
+    if real:
+        raise CrsRiskError(
+            f"{', '.join(real)} answer for real patients here, and a demonstration must not replace them; set "
+            "CRSRISK_DATA_DIR to another folder"
+        )
     folder = settings.data_dir / "demo"
     if folder.exists():  # only ever our own: an earlier demonstration
         shutil.rmtree(folder)
@@ -107,7 +115,6 @@ def demonstrate(
         raise CrsRiskError("the simulated cohort does not pass its check:\n" + report.to_text())
     step(2, "checked")
     cohort = read_cohort(cohort_folder)
-    uri = settings.tracking_uri
     training = train_and_register(
         cohort,
         trials=TRIALS,
@@ -115,13 +122,16 @@ def demonstrate(
         resamples=RESAMPLES,
         n_folds=FOLDS,
         refits=REFITS,
-        tracking_uri=uri,
         progress=progress,
+        **places,
     )
     step(3, "trained and registered")
-    promoted = [promote(r.info.name, r.info.version, REASON, tracking_uri=uri) for r in training.registered]
+    promoted = [
+        promote(r.info.name, r.info.version, REASON, demonstration=True, **places)
+        for r in training.registered
+    ]
     step(4, "promoted")
-    models, _ = load_champions(uri)
+    models, _ = load_champions(**places)
     ward = make_ward(folder / "ward", seed=seed + WARD_SEED)
     risks = Scorer(models).score_cohort(ward)
     risks_file = folder / "risks.csv"

@@ -60,8 +60,8 @@ class Registry:
 @pytest.fixture(scope="session")
 def trained_registry(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """Models of the small cohort, registered and promoted."""
+    from training.promotions import promote
     from training.publish import train_and_register
-    from training.track import promote
 
     folder = tmp_path_factory.mktemp("registry")
     uri = f"sqlite:///{folder}/mlflow.db"
@@ -76,7 +76,7 @@ def trained_registry(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFact
             resamples=20,
         )
     for one in training.registered:
-        promote(one.info.name, one.info.version, "only version", tracking_uri=uri)
+        promote(one.info.name, one.info.version, "only version", demonstration=True, tracking_uri=uri)
     names = tuple(one.info.name for one in training.registered)
     return Registry(uri, folder, names)
 

@@ -18,6 +18,7 @@ from training.gate_rules import LIMITS, THRESHOLDS
 from training.gate_verdict import Figure, GateRow, Verdict
 from training.resampling import FEWEST_EVENTS, RESAMPLES
 from training.sample_size import development_size
+from training.single_thread import single_thread
 from training.subgroups import LEAST_EVENTS, LEAST_PATIENTS
 
 
@@ -62,9 +63,14 @@ def judge(
     rows = [_provenance(learned), _sample_size(learned), enough]
     if not enough.passed:  # without a fair comparison there is nothing to say about who is better
         return Verdict(name, version, (*rows, _leaks(learned, None)))
+    with single_thread():
+        return Verdict(name, version, (*rows, *_compared_rows(learned, compared, resamples, seed)))
+
+
+def _compared_rows(learned: Learned, compared: Compared, resamples: int, seed: int) -> list[GateRow]:
     judged = list(_populations(compared, resamples, seed))
     everyone = judged[0]
-    rows += [
+    return [
         _leaks(learned, everyone.alone("auroc")),
         _discrimination(judged, compared.against),
         _calibration(judged, compared.against),
@@ -73,7 +79,6 @@ def judge(
         _published_score(everyone, compared.scores),
         _batch(compared, resamples, seed),
     ]
-    return Verdict(name, version, tuple(rows))
 
 
 def _populations(compared: Compared, resamples: int, seed: int) -> Iterator[Judged]:
@@ -168,7 +173,8 @@ def _discrimination(judged: Sequence[Judged], against: str) -> GateRow:
 
     figures = [part.difference("auroc") for part in judged]
     shown = min(figures, key=lambda figure: (passes(figure), figure.number))
-    sentence = f"AUROC {shown.second:.3f} against {shown.first:.3f} of {against}{shown.among_whom()}, difference {shown}"
+    pair = f"{shown.second:.3f} against {shown.first:.3f} of {against}"
+    sentence = f"AUROC {pair}{shown.among_whom()}, difference {shown}"
     return GateRow("discrimination", passes(shown), sentence, limit, shown, tuple(figures))
 
 
@@ -219,7 +225,8 @@ def _net_benefit(judged: Sequence[Judged], against: str) -> GateRow:
         for threshold in THRESHOLDS:
             figure = part.difference(f"net_benefit_{threshold:g}")
             share = figure.number / part.rate
-            passed = share >= least and not (figure.high < 0 and share < certain)
+            lost = widened(figure, len(judged) * len(THRESHOLDS)).high < 0
+            passed = share >= least and not (lost and share < certain)
             places.append((passed, share, threshold, figure))
     passed, share, threshold, shown = min(places, key=lambda place: place[:2])
     sentence = (

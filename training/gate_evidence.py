@@ -9,37 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from crsrisk.errors import CrsRiskError
-from training.crossvalidate import OURS
+from training.kept import EVIDENCE, ON_NEW, PATIENTS, Kept
 from training.subgroups import SUBGROUPS, course_groups
 
 if TYPE_CHECKING:
     from crsrisk.cohort import Cohort
     from training.crossvalidate import Prepared
+    from training.gate_pairs import Side
     from training.model import RiskModel
     from training.pipeline import TrainedFamily
-    from training.registry import ModelInfo
 
-EVIDENCE, ON_NEW, PATIENTS = "gate_evidence", "champion_on_new", "training_patients"
 ROW = ("course", "dose", "landmark_hours", "horizon")  # names one labelled row, over trainings
 ABOUT = ("patient", *SUBGROUPS, "severe", "weight")
 NUMBERS = ("dose", "landmark_hours", "severe", "weight")
 _HEX = 20  # 80 bits: no two ids of a hospital fall together
-
-
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """What is logged with a run for the gate: tables by file stem, and facts as tags of the version."""
-
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,9 +60,8 @@ def kept_for_gate(
     trained: TrainedFamily,
     prepared: Prepared,
     pseudonyms: Pseudonyms,
-    champion: tuple[RiskModel, ModelInfo] | None,
-    seen: frozenset[str] | None,
-    error_findings: int,
+    champion: tuple[RiskModel, Side] | None,
+    findings: int,
 ) -> Kept:
     """What a training keeps of one family for the gate.
 
@@ -81,9 +69,8 @@ def kept_for_gate(
         trained: the family's model with its out-of-fold risks.
         prepared: the cohort it was trained on.
         pseudonyms: of the store of champions.
-        champion: the family's champion today, None when there is none or it can't be used.
-        seen: pseudonyms of the patients that the champion learned from; None: not known.
-        error_findings: errors of the leak and quality report of the cohort.
+        champion: the family's champion today and what it kept; None when there is none or it can't be used.
+        findings: errors of the leak and quality report of the cohort.
     """
     learned = prepared.labels.rows["patient_id"].drop_duplicates()
     tables = {
@@ -92,15 +79,15 @@ def kept_for_gate(
     }
     tags = {
         "pseudonyms": pseudonyms.name,
-        "error_findings": str(error_findings),
+        "error_findings": str(findings),
         "simulated": str(trained.model.simulated).lower(),
     }
-    if champion is not None and seen is not None:
-        model, info = champion
+    if champion is not None and champion[1].seen is not None:
+        model, side = champion
         rows = labelled(prepared, trained.family, pseudonyms)
-        new = rows[~rows["patient"].isin(seen)]
+        new = rows[~rows["patient"].isin(champion[1].seen)]
         tables[ON_NEW] = predicted(model, prepared, new, pseudonyms)[[*ROW, "risk"]]
-        tags |= {"scored_champion": info.version, "scored_champion_digest": info.digest}
+        tags["scored_champion_digest"] = side.digest
     return Kept(tables, tags)
 
 
@@ -159,24 +146,6 @@ def error_findings(cohort: Cohort) -> int:
     report = check(cohort)
     findings = getattr(report, "findings", ())
     return len(report.errors) + sum(one.level == "error" for one in findings)
-
-
-def seen_patients(tags: Mapping[str, str], table: pd.DataFrame, pseudonyms: Pseudonyms) -> frozenset[str]:
-    """Pseudonyms of the patients a version learned from.
-
-    Raises:
-        CrsRiskError: they were made with another key, so that patients can't be told apart.
-    """
-    if tags.get("pseudonyms") != pseudonyms.name:
-        raise CrsRiskError("the pseudonyms of this version were made by another store of champions")
-    return frozenset(table["patient"].tolist())
-
-
-def models_of(table: pd.DataFrame) -> list[str]:
-    """Models that an evidence table has risks of, ours first."""
-    return sorted(
-        (c for c in table.columns if c not in (*ROW, *ABOUT)), key=lambda name: (name != OURS, name)
-    )
 
 
 def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:

@@ -122,7 +122,7 @@ RULES = (
         "least_certain",
         -0.01,
         "share of the event rate, challenger - champion at each threshold",
-        "a smaller loss is refused when the interval says that it is one",
+        "a smaller loss is refused when the interval, widened for the number of thresholds, says that it is one",
     ),
     Rule(
         "worst_subgroup",
@@ -170,9 +170,9 @@ RULES = (
     Rule(
         "batch",
         "z",
-        2.576,
+        3.0,
         "standard errors",
-        "99 %: three comparisons are made, and an honest batch shall seldom be stopped",
+        "three comparisons are made, and of a hundred honest batches about one shall be stopped",
     ),
 )
 LIMITS: Mapping[tuple[str, str], float] = MappingProxyType(

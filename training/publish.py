@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from crsrisk.cohort import Cohort
+from crsrisk.errors import ModelError
 from training.crossvalidate import Prepared, prepare
 from training.pipeline import TrainedFamily, train
+from training.registry import model_name
 
 if TYPE_CHECKING:
+    from training.champion_ledger import Champion
+    from training.champion_store import ChampionStore
+    from training.gate_evidence import Pseudonyms
+    from training.gate_pairs import Side
+    from training.kept import Kept
+    from training.model import RiskModel
     from training.track import Registered
 
+_log = logging.getLogger("crsrisk.publish")
 Progress = Callable[[str, int, int], None]
 
 
@@ -67,6 +77,7 @@ def train_and_register(
     cohort: Cohort | Prepared,
     *,
     tracking_uri: str,
+    store_url: str | None = None,
     family: str | None = None,
     trials: int = 0,
     seed: int = 0,
@@ -78,6 +89,7 @@ def train_and_register(
     Args:
         cohort: a cohort, or one prepared already.
         tracking_uri: MLflow tracking and registry address.
+        store_url: address of the store of champions; None: beside a registry in SQLite.
         family: one family; None: all that the cohort has.
         trials: Optuna candidates beside the defaults.
         seed: of folds, fits and bootstrap.
@@ -88,13 +100,16 @@ def train_and_register(
         NotEnoughDataError: no labelled rows, or not of this family.
         ModelError: an artefact read back differs from what was written; nothing is registered then.
     """
+    from training.champions import open_store
     from training.track import FamilyRun, log_training
 
+    store = open_store(tracking_uri, store_url)
     prepared = cohort if isinstance(cohort, Prepared) else prepare(cohort, settings.pop("landmarks", None))
     families = train(prepared, family, trials=trials, seed=seed, progress=progress, **settings)
     digest = prepared.cohort.digest()
+    keep = _kept(families, prepared, store, tracking_uri)
     registered = log_training(
-        [FamilyRun.of(trained) for trained in families],
+        [FamilyRun.of(trained, kept) for trained, kept in zip(families, keep, strict=True)],
         dataset_digest=digest,
         params={"seed": seed, "trials": trials, "family": family or "all"},
         tables={"attrition": prepared.labels.attrition},
@@ -102,6 +117,44 @@ def train_and_register(
         progress=progress,
     )
     return Training(families, registered, digest)
+
+
+def _kept(
+    families: list[TrainedFamily], prepared: Prepared, store: ChampionStore, tracking_uri: str
+) -> list[Kept]:
+    """What the gate will want to know of each family, the champions' risks of patients new to them included."""
+    from training.gate_evidence import Pseudonyms, error_findings, kept_for_gate
+
+    pseudonyms = Pseudonyms(store.pseudonym_key())
+    findings = error_findings(prepared.cohort)
+    champions = store.champions()
+    return [
+        kept_for_gate(
+            trained,
+            prepared,
+            pseudonyms,
+            _champion(champions.get(model_name(trained.family)), pseudonyms, tracking_uri),
+            findings,
+        )
+        for trained in families
+    ]
+
+
+def _champion(
+    champion: Champion | None, pseudonyms: Pseudonyms, tracking_uri: str
+) -> tuple[RiskModel, Side] | None:
+    """The champion and what it kept; None when there is none or this program can't use it."""
+    from training.champions import load_decided
+    from training.gate_kept import kept_side
+
+    if champion is None:
+        return None
+    try:
+        model, _ = load_decided(champion.name, champion.version, champion.digest, tracking_uri=tracking_uri)
+        return model, kept_side(champion.name, champion.version, pseudonyms, tracking_uri=tracking_uri)
+    except ModelError as error:
+        _log.warning("%s can't be asked about new patients: %s", champion.name, error)
+        return None
 
 
 def _number(value: float) -> float | None:

@@ -291,6 +291,8 @@ def _listed(found: Any, aliases: list[str]) -> dict[str, Any]:
         "dataset_digest": tags["dataset_digest"],
         "created": datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         "run_id": found.run_id,
+        "simulated": tags.get("simulated") == "true",
+        "ledger": tags.get("ledger", ""),
     }
 
 

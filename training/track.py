@@ -24,6 +24,7 @@ from crsrisk._version import __version__
 from crsrisk.errors import ModelError
 from training.artefact import load_model, read_manifest, save_model
 from training.champions import list_models, load_champions, load_registered, load_uri
+from training.kept import Kept, digest_tag
 from training.model import RiskModel
 from training.promotions import promote
 from training.registry import (
@@ -38,6 +39,7 @@ from training.registry import (
     model_beside,
     model_name,
     sqlite_path,
+    text_digest,
     tree_digest,
     tree_files,
     without_hint_warnings,
@@ -109,6 +111,7 @@ class FamilyRun:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def family(self) -> str:
@@ -118,7 +121,7 @@ class FamilyRun:
         return self.model.family
 
     @classmethod
-    def of(cls, trained: TrainedFamily) -> FamilyRun:
+    def of(cls, trained: TrainedFamily, kept: Kept | None = None) -> FamilyRun:
         """What the pipeline trained, with everything that a run records of it."""
         return cls(
             model=trained.model,
@@ -127,6 +130,7 @@ class FamilyRun:
             tables=trained.tables(),
             figures=trained.figures(),
             notes=trained.notes,
+            kept=kept or Kept(),
         )
 
 
@@ -202,6 +206,7 @@ def _log_family(
         given = {f"lightgbm_{name}": value for name, value in model.parameters.items()}
         notes = "\n".join([*model.notes, *run.notes])
         _log(client, run_id, params=facts | given | dict(run.params), tables=run.tables, metrics=run.metrics)
+        digests = _log_tables(client, run_id, run.kept.tables)
         if notes:
             client.log_text(run_id, notes + "\n", "notes.txt")
         steps.done(f"{family}: run")
@@ -221,6 +226,8 @@ def _log_family(
             "crsrisk_version": __version__,
             "n_patients": str(model.n_patients),
             "n_events": str(model.n_events),
+            **run.kept.tags,
+            **{digest_tag(stem): digest for stem, digest in digests.items()},
         }
         with tempfile.TemporaryDirectory() as folder:
             written = fetch(info.model_uri, folder)
@@ -291,8 +298,17 @@ def _log(
     stated = [entities.Param(name, _param(value)) for name, value in params.items()]
     for start in range(0, max(len(logged), len(stated)), 90):
         client.log_batch(run_id, metrics=logged[start : start + 90], params=stated[start : start + 90])
+    _log_tables(client, run_id, tables)
+
+
+def _log_tables(client: Any, run_id: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Log tables as CSV; the digest of each by file stem."""
+    digests = {}
     for stem, table in tables.items():
-        client.log_text(run_id, _without_identifiers(table).to_csv(index=False), f"tables/{stem}.csv")
+        text = _without_identifiers(table).to_csv(index=False)
+        client.log_text(run_id, text, f"tables/{stem}.csv")
+        digests[stem] = text_digest(text.encode("utf-8"))
+    return digests
 
 
 def _without_identifiers(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from crsrisk.units import canonical_unit_name
 from serving.api import create_app
 from serving.schema import RiskAnswer
 from serving.scorer import Scorer, score_patient
-from training.track import load_champions
+from training.champions import load_champions
 
 pytestmark = pytest.mark.xdist_group("registry")
 

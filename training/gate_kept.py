@@ -1,0 +1,55 @@
+"""What a registered version kept for the gate, read back from its run and checked against its tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from crsrisk.errors import ModelError
+from training.gate_evidence import Pseudonyms, read_evidence
+from training.gate_pairs import Side
+from training.kept import EVIDENCE, ON_NEW, PATIENTS, digest_tag
+from training.registry import run_table, version_tags
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def kept_side(name: str, version: str, pseudonyms: Pseudonyms, *, tracking_uri: str) -> Side:
+    """One side of a comparison; parts that were not kept, or under pseudonyms of another store, are None.
+
+    Raises:
+        ModelError: no such version, or a table was altered since.
+    """
+    run_id, tags = version_tags(name, version, tracking_uri=tracking_uri)
+    title = f"{name} version {version}"
+    if tags.get("pseudonyms") != pseudonyms.name:
+        return Side(title, tags["digest"])
+    patients = _table(run_id, PATIENTS, tags, tracking_uri)
+    evidence = _table(run_id, EVIDENCE, tags, tracking_uri)
+    on_new = _table(run_id, ON_NEW, tags, tracking_uri)
+    return Side(
+        title,
+        tags["digest"],
+        evidence=None if evidence is None else read_evidence(evidence),
+        seen=None if patients is None else frozenset(patients["patient"].tolist()),
+        on_new=None if on_new is None else read_evidence(on_new),
+        scored=tags.get("scored_champion_digest", ""),
+    )
+
+
+def _table(run_id: str, stem: str, tags: Mapping[str, str], tracking_uri: str) -> pd.DataFrame | None:
+    digest = tags.get(digest_tag(stem))
+    return None if digest is None else run_table(run_id, stem, digest, tracking_uri=tracking_uri)
+
+
+def stated_findings(tags: Mapping[str, str]) -> int | None:
+    """Errors of the leak report of a version's cohort; None when none was kept.
+
+    Raises:
+        ModelError: the tag is no number.
+    """
+    stated = tags.get("error_findings")
+    if stated is not None and not stated.isdigit():
+        raise ModelError("the tag error_findings of the version is no number; train a new version")
+    return None if stated is None else int(stated)
