@@ -68,7 +68,7 @@ def read_fhir(source: Path | str, site: SiteMap, account: Account) -> Iterator[p
     path = Path(source)
     files = [file for file in fhir_files(path) if _is_readable(file, account, alone=path.is_file())]
     try:
-        b"".decode(site.encoding)
+        " ".encode(site.encoding)
     except LookupError:
         raise CrsRiskError(
             f"encoding {named(site.encoding)} is not known; accepted: utf-8, cp932, ..."
