@@ -16,6 +16,8 @@ CONFLICT = (
     "CONFLICT: versions of one record that differ and do not say which is newer; accepted: versions with a time or "
     "number of revision"
 )
+PART = r"^((?:Observation|Patient)/[^#]+)#"
+"""Identities of parts of a FHIR resource: the resource, `#` and the code of a component or the name of a fact."""
 MEANT = ("codes", "start_us", "end_us", "value", "unit", "comparator", "rate", "rate_unit")
 """What a statement says; a version that changes none of it is the same statement again."""
 CONTENT = tuple(name for name in Record._fields if name not in ("position", "revised_us", "revision"))
@@ -63,7 +65,30 @@ def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
     account.fate("superseded", int((~last & ~conflicting).sum()))
     kept = records.take(order[last & ~conflicting & ~withdrawn])
     changed = _changed(_hash(records, MEANT)[order], winner_of, winners)
-    return _known_from_revision(kept, changed[(~conflicting & ~withdrawn)[last]]).reset_index(drop=True)
+    kept = _known_from_revision(kept, changed[(~conflicting & ~withdrawn)[last]])
+    return _of_whole_records(kept, records.take(order[withdrawn]), account).reset_index(drop=True)
+
+
+def _of_whole_records(kept: pd.DataFrame, withdrawn: pd.DataFrame, account: Account) -> pd.DataFrame:
+    """Parts (`Observation/1#8480-6`) that the newest version of their whole record still has.
+
+    A whole record that was withdrawn takes its parts with it; a part that a newer version of the record left out is
+    superseded.
+    """
+    whole = kept["identity"].str.extract(PART, expand=False)
+    parts = kept[whole.notna()]
+    whole = whole.dropna()
+    if parts.empty:
+        return kept
+    gone = withdrawn[["patient_id", "identity"]].drop_duplicates()
+    named = pd.MultiIndex.from_arrays([parts["patient_id"], whole])
+    taken_back = named.isin(pd.MultiIndex.from_frame(gone))
+    version = pd.Series(list(zip(parts["revised_us"], parts["revision"], strict=True)), index=parts.index)
+    newest = version.groupby([parts["patient_id"], whole]).transform("max")
+    left_out = (version != newest).to_numpy() & ~taken_back
+    account.fate("withdrawn", int(taken_back.sum()))
+    account.fate("superseded", int(left_out.sum()))
+    return kept.drop(index=parts.index[taken_back | left_out])
 
 
 def _changed(

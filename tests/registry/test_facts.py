@@ -18,7 +18,7 @@ from crsrisk.units import DIMENSIONLESS, factor, normalise_unit
 ROOT = Path(__file__).parents[2]
 TABLES = (
     "analytes", "units", "therapies", "doses", "groups", "incidence", "priors", "omop_units", "omop_concepts",
-    "coding_systems", "header_words",
+    "coding_systems", "header_words", "fhir_resources",
 )  # fmt: skip
 SYSTEMS = {"ASTCT", "Lee2014", "Penn", "CTCAE", "unknown"}
 
@@ -60,6 +60,7 @@ def test_every_row_has_a_source(table):
         ("incidence", ("cohort",)),
         ("priors", ("level", "key", "outcome")),
         ("coding_systems", ("format", "name")),
+        ("fhir_resources", ("type",)),
     ],
 )
 def test_every_row_is_unique(table, key):

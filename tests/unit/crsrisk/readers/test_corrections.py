@@ -92,3 +92,20 @@ def test_the_same_identity_of_two_patients_is_two_statements(tmp_path):
 
 def test_no_time_of_revision_is_the_oldest(tmp_path):
     assert settled(tmp_path, crp("80", revised_us=0), crp("8", revised_us=NOT_A_TIME))[0] == ["80"]
+
+
+def test_a_record_that_is_withdrawn_takes_its_parts_with_it(tmp_path):
+    parts = [crp("120", "Observation/1#a"), crp("80", "Observation/1#b")]
+    whole = crp("", "Observation/1", status="withdrawn", revised_us=3 * HOUR)
+    assert settled(tmp_path, *parts, whole) == ([], {"withdrawn": 3})
+
+
+def test_a_part_that_the_newer_version_left_out_is_superseded(tmp_path):
+    first = [crp("120", "Observation/1#a", revised_us=HOUR), crp("80", "Observation/1#b", revised_us=HOUR)]
+    again = crp("121", "Observation/1#a", revised_us=2 * HOUR)
+    assert settled(tmp_path, *first, again) == (["121"], {"superseded": 2})
+
+
+def test_parts_of_one_version_all_count(tmp_path):
+    parts = [crp("120", "Observation/1#a", revised_us=HOUR), crp("80", "Observation/1#b", revised_us=HOUR)]
+    assert sorted(settled(tmp_path, *parts)[0]) == ["120", "80"]
