@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from training.crossvalidate import OURS, FoldFit, Prepared
 from training.design import Design
 from training.evaluate import averaged, metrics, row_arrays, table_lines
+from training.fit import shared_trees
 from training.resampling import RESAMPLES
+from training.shared import SharedTrees
 from training.single_thread import single_thread
 from training.subgroups import UNKNOWN, course_groups
 
@@ -109,8 +111,12 @@ def validate(
     lines: list[dict[str, Any]] = []
     parts = []
     for done, (design, split) in enumerate(splits):
+        train = rows.take(split.train)
+        shared = _shared(prepared, train, seed)
         for family in wanted:
-            found, told = _held_out(prepared, rows, split, family, trials, seed)
+            test = rows.take(split.test & (rows.rows["family"] == family).to_numpy())
+            found, told = _held_out(prepared, train, test, family, trials, seed, shared)
+            told["reason"] = split.reason or told.get("reason", "")
             where = {"design": design, "level": split.level, "family": family, **told}
             if found is None:
                 lines.append({**where, "metric": "", "n": 0, "events": 0})
@@ -169,19 +175,30 @@ def _of_patients(rows: Design, chosen: Mask) -> Mask:
     return mask
 
 
+def _shared(prepared: Prepared, train: Design, seed: int) -> SharedTrees | None:
+    """The trees that all families of a split share, grown once."""
+    if not len(train):
+        return None
+    with single_thread():
+        return shared_trees(prepared.given(train), seed)
+
+
 def _held_out(
-    prepared: Prepared, rows: Design, split: _Split, family: str, trials: int, seed: int
+    prepared: Prepared,
+    train: Design,
+    test: Design,
+    family: str,
+    trials: int,
+    seed: int,
+    shared: SharedTrees | None,
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
     """Held-out risks of one family, and what its model learned from; None with a reason."""
-    mine = (rows.rows["family"] == family).to_numpy()
-    test = rows.take(split.test & mine)
-    if split.reason or not len(test):
-        return None, {"reason": split.reason or "no rows of the family here"}
-    train = rows.take(split.train)
+    if not len(test):
+        return None, {"reason": "no rows of the family here"}
     if not len(train):
         return None, {"reason": "no patient is left to train on"}
     with single_thread():
-        fit = FoldFit(prepared, train, family, trials, seed)
+        fit = FoldFit(prepared, train, family, trials, seed, shared)
         risk = fit.ours(test)
     told = {"train_patients": fit.patients, "train_events": fit.events, "strategy": fit.strategy}
     return test.rows.assign(model=OURS, repeat=0, fold=0, risk=risk), told
