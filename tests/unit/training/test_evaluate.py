@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
+from training.discrimination import discrimination
 from training.evaluate import draws, evaluate, fit_logistic, metrics
 from training.offset import logit, sigmoid
+from training.resampling import Patients
 
 
 def made(n: int = 400, seed: int = 0, *, per_patient: int = 1):
@@ -27,6 +29,30 @@ def test_discrimination_and_accuracy_agree_with_scikit_learn():
     assert found["average_precision"].value == pytest.approx(expected, abs=1e-12)
     expected = brier_score_loss(severe, risk, sample_weight=weight)
     assert found["brier"].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_loss_scaled_brier_and_expected_over_observed_keep_their_definitions():
+    risk, severe, patient, weight = made()
+    found = metrics(risk, severe, patient, weight, resamples=100)
+    assert found["log_loss"].value == pytest.approx(log_loss(severe, risk, sample_weight=weight), abs=1e-9)
+    share = np.average(severe, weights=weight)
+    null = brier_score_loss(severe, np.full(len(severe), share), sample_weight=weight)
+    assert found["scaled_brier"].value == pytest.approx(1 - found["brier"].value / null, abs=1e-12)
+    ratio = (weight * risk).sum() / (weight * severe).sum()
+    assert found["expected_observed"].value == pytest.approx(ratio, abs=1e-12)
+    for metric in found.values():
+        assert metric.low <= metric.value <= metric.high, metric.name
+
+
+def test_every_resample_of_the_areas_is_that_of_scikit_learn_also_with_ties():
+    risk, severe, patient, weight = made(240, seed=6, per_patient=4)
+    patients = Patients.of(patient, 25, 9)
+    auroc, average = discrimination(risk, severe, weight, patients)
+    for k, drawn in enumerate(draws(60, 25, 9)):
+        w = drawn[patients.code] * weight
+        assert auroc.resamples[k] == pytest.approx(roc_auc_score(severe, risk, sample_weight=w), abs=1e-9)
+        expected = average_precision_score(severe, risk, sample_weight=w)
+        assert average.resamples[k] == pytest.approx(expected, abs=1e-9)
 
 
 def test_calibration_agrees_with_an_unpenalised_logistic_regression():
