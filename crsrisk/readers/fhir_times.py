@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from crsrisk.readers.local_times import placed
 from crsrisk.times import ACCEPTED
 
 BAD_TIME = f"BAD_TIME: not a time; accepted: {ACCEPTED}"
@@ -70,7 +71,7 @@ class Clock:
     def _placed(self, local: datetime) -> datetime:
         if self._zone is None:
             raise RefusedError(NAIVE_TIME)
-        early, late = (local.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1))
-        if early.utcoffset() != late.utcoffset():  # twice, or in the gap
+        found = placed(local, self._zone)
+        if found is None:
             raise RefusedError(AMBIGUOUS_TIME)
-        return early.astimezone(UTC)
+        return found

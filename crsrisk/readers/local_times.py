@@ -1,7 +1,7 @@
-"""Columns of clock times to moments in UTC: what the zone's clock shows twice, or never, stays unplaced."""
+"""Clock times to moments in UTC: what the zone's clock shows twice, or never, stays unplaced."""
 
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,16 @@ from crsrisk.times import NOT_A_TIME
 PLACED, ABSENT, AMBIGUOUS, OUT_OF_REACH = 0, 1, 2, 3
 EARLIEST, LATEST = np.datetime64("1850-01-01", "us"), np.datetime64("2150-01-01", "us")
 """Times beyond these are slips of the year; time zones are not defined there."""
+
+
+def placed(clock: datetime, zone: tzinfo) -> datetime | None:
+    """The moment at which the zone's clock shows a time; None when it does so twice or never.
+
+    Raises:
+        OverflowError: a year out of reach.
+    """
+    early, late = (clock.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    return early.astimezone(UTC) if early.utcoffset() == late.utcoffset() else None
 
 
 @dataclass(frozen=True)

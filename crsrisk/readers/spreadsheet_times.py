@@ -7,9 +7,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 
+from crsrisk.readers.local_times import placed
 from crsrisk.times import ISO_WITH_OFFSET, NOT_A_TIME, microseconds
 
 NO_TIME = "NO_TIME: no time; accepted: a date and a time in each row"
@@ -125,10 +126,8 @@ def instant(moment: datetime, zone: tzinfo | None) -> tuple[int, str]:
             return microseconds(moment), ""
         if zone is None:
             return NOT_A_TIME, NAIVE
-        early, late = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-        if early.utcoffset() != late.utcoffset():  # twice, or in the gap
-            return NOT_A_TIME, AMBIGUOUS_TIME
-        return microseconds(early.astimezone(UTC)), ""
+        there = placed(moment, zone)
+        return (NOT_A_TIME, AMBIGUOUS_TIME) if there is None else (microseconds(there), "")
     except OverflowError:
         return NOT_A_TIME, BAD_TIME
 
