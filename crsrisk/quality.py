@@ -12,7 +12,11 @@ import pandas as pd
 from crsrisk.analytes import analytes
 from crsrisk.cohort_frames import Cohort
 from crsrisk.cohort_read import read_cohort
+from crsrisk.damage import damage
 from crsrisk.errors import CohortError
+from crsrisk.leaks.finding import Finding
+from crsrisk.leaks.report import find_leaks
+from crsrisk.leaks.view import view
 from crsrisk.quality_notices import SEVERE_GRADE, notices
 from crsrisk.template import EXAMPLE_COURSE
 from crsrisk.units import factor
@@ -28,18 +32,21 @@ class QualityReport:
 
     errors: why it can't be used; one sentence each, empty when it can.
     notices: what its owner should know; the cohort can be used.
-    tables: rows, courses, variables, rejected, missing, unused, adjusted; empty when there are errors.
+    findings: leaks, errors first (docs/decisions/0100 says which findings are errors).
+    tables: rows, courses, variables, rejected, missing, unused, adjusted, damage; empty when the cohort can't
+        be read.
     """
 
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     digest: str | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every verb can read the cohort."""
-        return not self.errors
+        """Whether every verb can read the cohort, and no leak is certain."""
+        return not self.errors and not any(finding.level == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON; unknown numbers are None."""
@@ -49,29 +56,38 @@ class QualityReport:
             "digest": self.digest,
             "errors": list(self.errors),
             "notices": list(self.notices),
+            "findings": [finding.to_dict() for finding in self.findings],
             "tables": tables,
         }
 
     def to_text(self) -> str:
         """The report for a terminal."""
-        if self.errors:
-            return "\n".join(
-                [f"errors: {len(self.errors)}", *(f"  - {sentence}" for sentence in self.errors)]
-            )
         parts = [
             f"{name}\n{_text_table(_narrow(table))}" for name, table in self.tables.items() if len(table)
         ]
         if self.notices:
             parts.append("\n".join(["notices", *(f"  - {sentence}" for sentence in self.notices)]))
-        return "\n\n".join([*parts, "no errors"])
+        if self.findings:
+            parts.append("\n".join(["leaks", *(f"  - {finding.to_text()}" for finding in self.findings)]))
+        elif self.tables:
+            parts.append("leaks\n  none found")
+        certain = [finding.code for finding in self.findings if finding.level == "error"]
+        wrong = [*self.errors, *(f"{code}: see leaks" for code in certain)]
+        if not wrong:
+            return "\n\n".join([*parts, "no errors"])
+        told = "\n".join([f"errors: {len(wrong)}", *(f"  - {sentence}" for sentence in wrong)])
+        return "\n\n".join([*parts, told])
 
 
-def check(cohort: str | Path | Cohort, *, now: datetime | None = None) -> QualityReport:
+def check(
+    cohort: str | Path | Cohort, *, now: datetime | None = None, folds: str | Path | None = None
+) -> QualityReport:
     """The quality report of a cohort folder or a cohort; a folder that can't be read gives its errors.
 
     Args:
         cohort: folder or cohort.
         now: aware time after which an event lies in the future; the present when None.
+        folds: CSV `course_id, repeat, fold` to be held against the patients; None for none.
     """
     if not isinstance(cohort, Cohort):
         try:
@@ -79,6 +95,7 @@ def check(cohort: str | Path | Cohort, *, now: datetime | None = None) -> Qualit
         except CohortError as error:
             return QualityReport(errors=tuple(error.problems))
     severe = severe_courses(cohort)
+    seen = view(cohort)
     tables = {
         "rows": cohort.counts,
         "courses": course_table(cohort, severe),
@@ -87,11 +104,19 @@ def check(cohort: str | Path | Cohort, *, now: datetime | None = None) -> Qualit
         "missing": missing_table(cohort),
         "unused": cohort.unused,
         "adjusted": cohort.adjusted,
+        "damage": damage(seen).table,
     }
     told = list(notices(cohort, tables["courses"], now or datetime.now(UTC)))
     if (cohort.courses["course_id"] == EXAMPLE_COURSE).any():
         told.append(f"the example course {EXAMPLE_COURSE} of the template is still there; remove its rows")
-    return QualityReport(notices=tuple(told), tables=tables, digest=cohort.digest())
+    leaks = find_leaks(cohort, folds=folds, seen=seen)
+    return QualityReport(
+        errors=leaks.problems,
+        notices=(*told, *leaks.notes),
+        tables=tables,
+        digest=cohort.digest(),
+        findings=leaks.findings,
+    )
 
 
 def severe_courses(cohort: Cohort) -> pd.Series | None:
