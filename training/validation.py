@@ -31,6 +31,7 @@ TEMPORAL = "temporal"
 DESIGNS = (*BY, TEMPORAL)
 EARLY_SHARE = 2 / 3  # of the patients, by index time, train in the temporal design (our convention)
 POOLED = "all held out"
+AREAS = ("auroc", "average_precision")
 COLUMNS = (
     "design",
     "level",
@@ -115,14 +116,14 @@ def validate(
         shared = _shared(prepared, train, seed)
         for family in wanted:
             test = rows.take(split.test & (rows.rows["family"] == family).to_numpy())
-            found, told = _held_out(prepared, train, test, family, trials, seed, shared)
-            told["reason"] = split.reason or told.get("reason", "")
-            where = {"design": design, "level": split.level, "family": family, **told}
-            if found is None:
-                lines.append({**where, "metric": "", "n": 0, "events": 0})
-                continue
-            parts.append(found.assign(design=design, level=split.level))
-            lines += _lines(found, where, resamples, seed)
+            where = {"design": design, "level": split.level, "family": family}
+            reason = split.reason or ("" if len(train) else "no patient is left to train on")
+            if reason:
+                lines.append({**where, "metric": "", "n": test.patients(), "events": 0, "reason": reason})
+            elif len(test):  # a product belongs to one family, the others have nothing to say about it
+                found, told = _held_out(prepared, train, test, family, trials, seed, shared)
+                parts.append(found.assign(design=design, level=split.level))
+                lines += _lines(found, where | told, resamples, seed)
         if progress is not None:
             progress(f"{design}, {done + 1} of {len(splits)}", done + 1, len(splits))
     detail = (
@@ -191,17 +192,13 @@ def _held_out(
     trials: int,
     seed: int,
     shared: SharedTrees | None,
-) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """Held-out risks of one family, and what its model learned from; None with a reason."""
-    if not len(test):
-        return None, {"reason": "no rows of the family here"}
-    if not len(train):
-        return None, {"reason": "no patient is left to train on"}
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Held-out risks of one family, and what its model learned from."""
     with single_thread():
         fit = FoldFit(prepared, train, family, trials, seed, shared)
         risk = fit.ours(test)
     told = {"train_patients": fit.patients, "train_events": fit.events, "strategy": fit.strategy}
-    return test.rows.assign(model=OURS, repeat=0, fold=0, risk=risk), told
+    return test.rows.assign(model=OURS, repeat=0, fold=0, risk=risk, strategy=fit.strategy), told
 
 
 def _lines(found: pd.DataFrame, where: dict[str, Any], resamples: int, seed: int) -> list[dict[str, Any]]:
@@ -213,9 +210,21 @@ def _lines(found: pd.DataFrame, where: dict[str, Any], resamples: int, seed: int
 
 
 def _pooled(detail: pd.DataFrame, resamples: int, seed: int) -> list[dict[str, Any]]:
-    """All levels of a design together, where there are several."""
+    """All levels of a design together, where there are several; areas only where trees rank patients.
+
+    Base rates of different refits differ by level, so that their areas would only say how the levels fell.
+    """
     lines: list[dict[str, Any]] = []
     for (design, family), part in detail.groupby(["design", "family"], sort=True):
         if len(part["level"].unique()) > 1:
-            lines += _lines(part, {"design": design, "level": POOLED, "family": family}, resamples, seed)
+            where = {"design": design, "level": POOLED, "family": family}
+            found = _lines(part, where, resamples, seed)
+            if (part["strategy"] == "offset").all():
+                found = [_unranked(line) if line["metric"] in AREAS else line for line in found]
+            lines += found
     return lines
+
+
+def _unranked(line: dict[str, Any]) -> dict[str, Any]:
+    none = {"value": np.nan, "low": np.nan, "high": np.nan}
+    return {**line, **none, "reason": "base rates of different refits rank levels, not patients"}

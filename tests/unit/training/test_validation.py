@@ -49,6 +49,15 @@ def test_each_site_is_predicted_by_a_model_of_the_others(by_site):
     assert len(by_site.of_family("cd19_cart").table) == len(by_site.table)
 
 
+def test_base_rates_of_several_refits_are_not_ranked_together(by_site):
+    pooled = by_site.table[by_site.table["level"] == POOLED].set_index(["horizon", "metric"])
+    assert np.isnan(pooled.loc[("rest", "auroc"), "value"])
+    assert (
+        pooled.loc[("rest", "auroc"), "reason"] == "base rates of different refits rank levels, not patients"
+    )
+    assert np.isfinite(pooled.loc[("rest", "brier"), "value"])
+
+
 def test_a_patient_of_two_sites_never_trains_for_the_site_that_is_left_out():
     courses, events = some(30, 9)
     for i, c in enumerate(courses):
@@ -181,3 +190,20 @@ def test_refits_of_the_whole_recipe_learn_from_resampled_patients():
     assert (risks.std(axis=0) > 0).all()  # the level of the base rate moves with the patients drawn
     again = recipe_risks(given.given(rows), "cd19_cart", rows, refits=3, seed=1)
     assert np.array_equal(risks, again)
+
+
+def test_training_has_the_tables_of_the_suite_and_on_request_those_of_the_designs():
+    from training.pipeline import train
+    from training.validation import DESIGNS
+
+    given = prepared(n=24, severe=10)
+    suite = {"decision_curve", "alerts", "subgroups", "comparisons", "instability"}
+    further = {"validation", "with_support", "without_against_with_support"}
+    (plain,) = train(given, n_folds=2, refits=0, resamples=10)
+    assert suite <= set(plain.tables())
+    assert not further & set(plain.tables())
+    (full,) = train(given, n_folds=2, refits=0, resamples=10, designs=DESIGNS, support=True)
+    assert suite | further <= set(full.tables())
+    assert set(full.tables()["validation"]["design"]) == set(DESIGNS)
+    assert any("the criteria of Riley ask for" in note for note in full.notes)
+    assert np.array_equal(plain.evaluation.detail["risk"], full.evaluation.detail["risk"])
