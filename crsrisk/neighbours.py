@@ -125,15 +125,15 @@ def neighbourhood(events: Events, scales: dict[int, Scale]) -> Neighbourhood:
     expected = np.where(isolated, middle[kept], (low + high) / 2.0)
     reach = np.where(count > 1, filled[np.maximum(count - 1, 0), columns] - filled[0], 0.0)
     inner = np.where(count >= 4, filled[2] - filled[1], reach)
-    scale = np.where(isolated, spread[kept], np.hypot(usual[kept], NEIGHBOURS_SPREAD * np.nan_to_num(inner)))
+    wide = np.where(isolated, spread[kept], np.hypot(usual[kept], NEIGHBOURS_SPREAD * np.nan_to_num(inner)))
     single = ~isolated & (count == 1)  # which of two values is wrong: the one further from all courses
     nearer = np.abs(at[kept] - middle[kept]) <= np.abs(expected - middle[kept])
-    far = (at[kept] - expected) / scale
+    far = (at[kept] - expected) / wide
     far = np.where(single & nearer, 0.0, far)
     agree = (count >= 3) & (np.nan_to_num(reach, nan=np.inf) <= NEIGHBOURS_AGREE * usual[kept])
     return Neighbourhood(
         expected=_spread_out(kept, expected, n),
-        scale=_spread_out(kept, scale, n),
+        scale=_spread_out(kept, wide, n),
         far=_spread_out(kept, far, n),
         isolated=_flags(kept, isolated, n),
         agree=_flags(kept, agree, n),

@@ -265,6 +265,40 @@ def confirming_strata(label: Bools, levels: tuple[Ints, ...]) -> Ints | None:
     return None
 
 
+def holds_within(
+    values: Floats, label: Bools, levels: tuple[Ints, ...], sites: Ints | None, *, least: float, limit: float
+) -> bool:
+    """Whether values and label go together within products, and within sites, as they do over all.
+
+    What follows from the product alone (premedication of engagers, doses of cells) is no leak. So the direction
+    and size must be seen inside products, and significance inside the finest strata that allow a comparison.
+
+    Args:
+        values: shape (n,), no nan.
+        label: shape (n,).
+        levels: codes of ever coarser strata, the first of products.
+        sites: codes of sites; None for one site.
+        least: area under the curve that must remain inside products.
+        limit: highest p-value.
+    """
+    over_all = contrast(values, label)
+    inside = contrast(values, label, levels[0])
+    if inside.pairs == 0 or inside.separation < least or (inside.auc > 0.5) != (over_all.auc > 0.5):
+        return False
+    strata = confirming_strata(label, levels)
+    if strata is None or _p_within(values, label, strata) > limit:
+        return False
+    return (
+        sites is None or contrast(values, label, sites).pairs == 0 or _p_within(values, label, sites) <= limit
+    )
+
+
+def _p_within(values: Floats, label: Bools, strata: Ints) -> float:
+    if ((values == 0.0) | (values == 1.0)).all():
+        return together(values == 1.0, label, strata)
+    return contrast(values, label, strata).p
+
+
 def codes_of(*parts: NDArray[np.int64]) -> Ints:
     """One code per combination of codes."""
     table = np.stack(parts, axis=1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crsrisk.leaks.chance import confirming_strata, contrast, correlations, midranks, separations
+from crsrisk.leaks.chance import contrast, correlations, holds_within, midranks, separations
 from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.later_facts import HIGHEST, LAST, LOWEST, Fact, Quantity, facts, quantities, summaries
 from crsrisk.leaks.outcome import Outcome
@@ -37,6 +37,7 @@ FEWEST_SHARING, SHARING = 3, 0.02
 FEWEST_PAIRED = 10
 LAST_EARLY = "its last value up to the index time"
 MOST_WORDS = 20
+MEASURED_WITHIN = 0.65
 SEEN_IN_SEVERE, SEEN_IN_OTHERS = 0.6, 0.1
 """Shares of severe and other courses between which a variable counts as measured in severe courses alone."""
 
@@ -148,21 +149,14 @@ def _separating(view: View, candidates: list[_Candidate], later: list[Fact]) -> 
             compared = contrast(known, yes)
             if compared.p > limit:
                 continue
-            within = confirming_strata(yes, tuple(codes[there] for codes in view.strata))
+            levels = tuple(codes[there] for codes in view.strata)
             sites = None if view.site_codes is None else view.site_codes[there]
-            if within is None:  # who had it follows from the kind of therapy
-                continue
-            if all(_separates(known, yes, codes) for codes in (within, sites) if codes is not None):
+            if holds_within(known, yes, levels, sites, least=SEPARATES_WITHIN, limit=CONFIRMED):
                 size = (
                     f"{one.what} separates {fact.name} with an area of {compared.separation:.2f} "
                     f"({yes.sum()} of {len(yes)} courses); p {compared.p:.1g}"
                 )
                 yield _Suspicion(one, fact.name, compared.separation, size, there)
-
-
-def _separates(values: Floats, yes: Bools, codes: Ints) -> bool:
-    inside = contrast(values, yes, codes)
-    return inside.pairs == 0 or (inside.separation >= SEPARATES_WITHIN and inside.p <= CONFIRMED)
 
 
 def _following(view: View, candidates: list[_Candidate], later: list[Quantity]) -> Iterator[_Suspicion]:
@@ -302,12 +296,16 @@ def _measured_in_severe_alone(view: View, outcome: Outcome) -> Iterator[_Suspici
             continue
         values = seen.astype(np.float64)
         compared = contrast(values[outcome.known], severe[outcome.known])
-        strata = confirming_strata(
-            severe[outcome.known], tuple(codes[outcome.known] for codes in view.strata)
-        )
-        if strata is None or compared.p > FALSE_ALARM / len(events.variables):
-            continue
-        if contrast(values[outcome.known], severe[outcome.known], strata).p <= CONFIRMED:
+        levels = tuple(codes[outcome.known] for codes in view.strata)
+        sites = None if view.site_codes is None else view.site_codes[outcome.known]
+        if compared.p <= FALSE_ALARM / len(events.variables) and holds_within(
+            values[outcome.known],
+            severe[outcome.known],
+            levels,
+            sites,
+            least=MEASURED_WITHIN,
+            limit=CONFIRMED,
+        ):
             size = (
                 f"recorded before grade 3 in {100 * shares[0]:.0f} % of severe courses, at any time in "
                 f"{100 * shares[1]:.0f} % of the others; p {compared.p:.1g}"

@@ -73,7 +73,8 @@ def entries_of(view: View) -> Entries:
     whole = [np.concatenate(cells) for cells in zip(*parts, strict=True)]
     order = np.lexsort((whole[2], whole[1], whole[0]))
     in_courses = [place >= len(pairs) for place in range(len(names))]
-    return Entries(*(cells[order] for cells in whole), names=tuple(names), in_courses=tuple(in_courses))
+    group, value, course, row = (cells[order] for cells in whole)
+    return Entries(group, value, course, row, tuple(names), tuple(in_courses))
 
 
 def decimals_of(values: Floats) -> Ints:

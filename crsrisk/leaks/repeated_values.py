@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crsrisk.leaks.chance import at_least, combined, confirming_strata, poisson_at_least, together
+from crsrisk.leaks.chance import at_least, combined, holds_within, poisson_at_least, together
 from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.outcome import Outcome
 from crsrisk.leaks.repeated_entries import (
@@ -36,6 +36,7 @@ PURITY = 0.8
 ASSOCIATED = 0.01
 CONFIRMED = 0.05
 """Least evidence within the strata of therapy and of site: constants of a product are no leak."""
+WITHIN = 0.52
 NEAR, NEAR_OTHERS = 4, 8  # neighbours from which the usual frequency of a value is estimated
 
 REMEDY = (
@@ -126,8 +127,12 @@ def _finer_than_measured(view: View, entries: Entries, labels: dict[str, Bools])
 
 def _confirmed_together(view: View, suspects: list[_Suspect], labels: dict[str, Bools]) -> bool:
     """Whether several values of a variable go with outcomes within therapies and within sites, too."""
-    tested = [_within(view, one.holders, labels[one.label]) for one in suspects]
-    return all(combined(list(p_values)) <= CONFIRMED for p_values in zip(*tested, strict=True))
+    for codes in (*view.strata[:1], view.site_codes):
+        if codes is not None:
+            inside = [together(one.holders, labels[one.label], codes) for one in suspects]
+            if combined(inside) > CONFIRMED:
+                return False
+    return True
 
 
 def _above_neighbours(view: View, entries: Entries, labels: dict[str, Bools]) -> list[_Suspect]:
@@ -168,16 +173,8 @@ def _pure(view: View, one: _Suspect, labels: dict[str, Bools]) -> bool:
 
 def _confirmed(view: View, holders: Bools, mark: Bools) -> bool:
     """Whether holders and outcome go together within therapies and within sites, too."""
-    return all(p <= CONFIRMED for p in _within(view, holders, mark))
-
-
-def _within(view: View, holders: Bools, mark: Bools) -> list[float]:
-    therapies = confirming_strata(mark, view.strata)
     sites = view.site_codes
-    return [
-        1.0 if therapies is None else together(holders, mark, therapies),
-        0.0 if sites is None else together(holders, mark, sites),
-    ]
+    return holds_within(holders.astype(np.float64), mark, view.strata, sites, least=WITHIN, limit=CONFIRMED)
 
 
 def _surges(entries: Entries, mark: Bools, *, by_row: bool) -> Iterator[tuple[int, float, int]]:

@@ -7,15 +7,15 @@ collected by outcome. Differences between products and between sites are no leak
 within them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from crsrisk.leaks.chance import codes_of, confirming_strata, contrast, least_possible, testable, together
+from crsrisk.leaks.chance import codes_of, contrast, holds_within, least_possible, testable, together
 from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.outcome import Outcome
-from crsrisk.leaks.view import CARE, Bools, Floats, Ints, View
+from crsrisk.leaks.view import CARE, Bools, Floats, View
 
 FALSE_ALARM = 0.01
 """Chance of any false alarm of this kind in a cohort without leaks, over all that is tested."""
@@ -33,6 +33,8 @@ FOLLOWED_SEPARATION = 0.85
 """The same for the length of follow-up: severe courses end earlier by death, and later by recovery."""
 CONFIRMED = 0.05
 """Least evidence within the strata of therapy and of site."""
+MISSING_WITHIN, SAMPLING_WITHIN, ORIGIN_WITHIN = 0.58, 0.65, 0.6
+"""Separation that must remain within products."""
 LANDMARKS = (12.0, 24.0, 48.0, 96.0)
 FEWEST_COURSES = 3
 FEWEST_LEFT = 0.3
@@ -63,10 +65,6 @@ class _Doubt:
     concerned: Bools  # courses
 
 
-Test = Callable[[Ints | None], float]
-"""p-value within strata; None for one stratum."""
-
-
 def selections(view: View, outcome: Outcome) -> Iterator[Finding]:
     """Findings about missing values, sampling, origin and follow-up."""
     labels = _labels(outcome)
@@ -86,13 +84,11 @@ def _labels(outcome: Outcome) -> dict[str, Bools]:
     }
 
 
-def _holds_within(view: View, mark: Bools, known: Bools, test: Test) -> bool:
-    """Whether a difference holds within therapies and within sites, where that can be told."""
-    therapies = confirming_strata(mark[known], tuple(codes[known] for codes in view.strata))
-    sites = None if view.site_codes is None else view.site_codes[known]
-    if therapies is None:  # the outcome follows from the kind of therapy
-        return False
-    return all(test(codes) <= CONFIRMED for codes in (therapies, sites) if codes is not None)
+def _holds_within(view: View, values: Floats, mark: Bools, of: Bools, least: float) -> bool:
+    """Whether a difference between the courses `of` holds within therapies and within sites."""
+    levels = tuple(codes[of] for codes in view.strata)
+    sites = None if view.site_codes is None else view.site_codes[of]
+    return holds_within(values[of], mark[of], levels, sites, least=least, limit=CONFIRMED)
 
 
 def _missing(view: View, outcome: Outcome, labels: dict[str, Bools]) -> Iterator[Finding]:
@@ -113,10 +109,7 @@ def _missing(view: View, outcome: Outcome, labels: dict[str, Bools]) -> Iterator
             if abs(shares[0] - shares[1]) < MISSING_DIFFERENCE or p > limit:
                 continue
 
-            def within(codes: Ints | None, flags: Bools = flags, mark: Bools = mark) -> float:
-                return together(flags[known], mark[known], codes)
-
-            if _holds_within(view, mark, known, within):
+            if _holds_within(view, flags.astype(np.float64), mark, known, MISSING_WITHIN):
                 size = (
                     f"{name}: missing in {100 * shares[0]:.0f} % of {label}, {100 * shares[1]:.0f} % of the others; "
                     f"p {p:.1g}"
@@ -211,10 +204,7 @@ def _sampled_apart(
     if max(means) < SAMPLING_RATIO * min(means):
         return None
 
-    def within(codes: Ints | None) -> float:
-        return contrast(count[at_risk], mark[at_risk], codes).p
-
-    if not _holds_within(view, mark, at_risk, within):
+    if not _holds_within(view, count, mark, at_risk, SAMPLING_WITHIN):
         return None
     size = (
         f"{name}: {means[0]:.1f} values per course in {label}, {means[1]:.1f} in the others at risk; "
@@ -247,8 +237,8 @@ def _origin(view: View, outcome: Outcome) -> Iterator[Finding]:
         compared = contrast(values[there], mark[there])
         if compared.separation < least or compared.p > FALSE_ALARM / (len(tried) + 1):
             continue
-        therapies = confirming_strata(mark[there], tuple(codes[there] for codes in view.strata))
-        if therapies is None or contrast(values[there], mark[there], therapies).p > CONFIRMED:
+        levels = tuple(codes[there] for codes in view.strata)
+        if not holds_within(values[there], mark[there], levels, None, least=ORIGIN_WITHIN, limit=CONFIRMED):
             continue
         size = (
             f"{name}: in {100 * compared.separation:.0f} % of pairs of a severe and another course it tells which is "
@@ -262,7 +252,7 @@ def _origin(view: View, outcome: Outcome) -> Iterator[Finding]:
 def _sites(view: View, mark: Bools, known: Bools, limit: float) -> Iterator[Finding]:
     """Sites that gave most of the severe courses and few others, or the reverse."""
     doubts = []
-    therapies = confirming_strata(mark[known], tuple(codes[known] for codes in view.strata))
+    levels = tuple(codes[known] for codes in view.strata)
     codes = np.unique(view.site[known])
     for code in codes.tolist() if len(codes) > 1 else []:
         here = view.site == code
@@ -270,7 +260,8 @@ def _sites(view: View, mark: Bools, known: Bools, limit: float) -> Iterator[Find
         p = together(here[known], mark[known])
         if abs(shares[0] - shares[1]) < SITE_DIFFERENCE or p > limit / len(codes):
             continue
-        if therapies is not None and together(here[known], mark[known], therapies) <= CONFIRMED:
+        inside = here[known].astype(np.float64)
+        if holds_within(inside, mark[known], levels, None, least=ORIGIN_WITHIN, limit=CONFIRMED):
             size = (
                 f"site: one site gave {100 * shares[0]:.0f} % of the severe courses and {100 * shares[1]:.0f} % of "
                 f"the others; p {p:.1g}"
