@@ -53,6 +53,12 @@ def predictors(*, support: bool = False) -> tuple[Feature, ...]:
 
 
 @cache
+def usual_care_predictors() -> tuple[Feature, ...]:
+    """Predictors and what was given for CRS so far: of the second model, `risk under usual care`."""
+    return tuple(feature for feature in FEATURES if feature.role in ("predictor", "treatment"))
+
+
+@cache
 def feature(name: str) -> Feature:
     """The declaration of one feature.
 

@@ -238,7 +238,7 @@ def _anticytokines(s: State, patients: Patients, noise: Noise, seen: Flags, char
     by_fever = s.crs_fever & (s.fever_hours >= patients.tocilizumab_fever_hours)
     allowed = seen & (s.tocilizumab_age >= 8.0) & (s.tocilizumab_doses < 3.0) & ~s.other_cause
     repeat = np.where(s.tocilizumab_doses == 0, 1.0, np.where(s.tocilizumab_age >= 12.0, 0.25, 0.1))
-    chance = np.where(by_grade, 0.30, np.where(by_fever, 0.08, 0.0)) * repeat
+    chance = np.where(by_grade, patients.tocilizumab_chance, np.where(by_fever, 0.08, 0.0)) * repeat
     give = allowed & (noise.uniform[2] > 1.0 - chance)
     per_kg = np.where(patients.weight < 30, 12.0, 8.0)
     chart.tocilizumab = np.where(give, np.minimum(np.round(per_kg * patients.weight, -1), 800.0), np.nan)

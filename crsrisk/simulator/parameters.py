@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -95,6 +95,7 @@ class Site:
     fahrenheit: bool
     writes_map: bool
     units: Mapping[str, tuple[str, float, int]]
+    tocilizumab_chance: float = 0.30  # at each check, from `tocilizumab_grade` on
 
 
 @cache
@@ -106,3 +107,18 @@ def sites() -> tuple[Site, ...]:
         lab_hours = (float(row["lab_hours"][0]), float(row["lab_hours"][1]))
         found.append(Site(name=name, **{**row, "lab_hours": lab_hours, "units": units}))
     return tuple(found)
+
+
+def sites_under(policy: str | None) -> tuple[Site, ...]:
+    """The simulated hospitals, all treating by one policy of data/simulator_policies.toml; None: each by its own.
+
+    Raises:
+        ValueError: no such policy.
+    """
+    if policy is None:
+        return sites()
+    policies = read_toml("simulator_policies.toml")
+    if policy not in policies:
+        raise ValueError(f"policy {policy!r}; there are {sorted(policies)}, or None for each site's own")
+    limits: dict[str, Any] = {name: float(value) for name, value in policies[policy].items()}
+    return tuple(replace(site, **limits) for site in sites())

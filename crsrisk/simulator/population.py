@@ -74,6 +74,7 @@ class Patients:
     oxygen_spo2: Floats
     tocilizumab_fever_hours: Floats
     tocilizumab_grade: Floats
+    tocilizumab_chance: Floats
     steroid_grade: Floats
     premedicated: Flags
 
@@ -286,6 +287,7 @@ def _thresholds(site: Ints, hospitals: Sequence[Site], child: Flags, map_limit: 
         "oxygen_spo2",
         "tocilizumab_fever_hours",
         "tocilizumab_grade",
+        "tocilizumab_chance",
         "steroid_grade",
     )
     found = {name: np.array([getattr(s, name) for s in hospitals], dtype=np.float64)[site] for name in names}

@@ -12,7 +12,7 @@ import numpy as np
 
 from crsrisk.errors import NotEnoughDataError
 from crsrisk.simulator.course import Courses, run
-from crsrisk.simulator.parameters import Floats, Ints, Site, parameters, sites
+from crsrisk.simulator.parameters import Floats, Ints, Site, parameters, sites_under
 from crsrisk.simulator.population import Patients, Tape, batches, draw, patients
 from crsrisk.simulator.regimens import Regimen, chosen_regimens
 from crsrisk.simulator.sampling import record
@@ -67,8 +67,11 @@ def simulate(
     horizons: Sequence[float | None] = HORIZONS,
     *,
     absolute_times: bool = False,
+    policy: str | None = None,
 ) -> Simulation:
     """A synthetic cohort; the same arguments give the same cohort, and `truth` does not change it.
+
+    Every course keeps its random numbers under another policy: the same patients, treated differently.
 
     Args:
         courses: number of courses, one per patient.
@@ -78,17 +81,19 @@ def simulate(
         landmarks: hours after each dose (infusion) at which the true risk is wanted; whole hours.
         horizons: hours after the landmark; None for the rest of the window.
         absolute_times: write `time` with offset instead of `hours`.
+        policy: how all hospitals treat CRS, a key of data/simulator_policies.toml; None: each as it does.
 
     Raises:
         NotEnoughDataError: no course asked for, or an empty list of therapies.
         UnknownTherapyError: a therapy that the catalogue does not list.
+        ValueError: no such policy.
     """
     import pandas as pd
 
     if courses < 1:
         raise NotEnoughDataError(f"{courses} courses asked for; give 1 or more")
     chosen, shares = chosen_regimens(therapies)
-    hospitals, p = sites(), parameters()
+    hospitals, p = sites_under(policy), parameters()
     tables, events, hidden, truths = [], [], [], []
     for numbers in batches(courses, BATCH):
         tape = draw(seed, numbers, chosen, shares)

@@ -13,7 +13,14 @@ from features import document
 from features.declare import WINDOWS
 from features.engine import WINDOWS as ENGINE_WINDOWS
 from features.matrix import THERAPY_FACTS
-from features.registry import FEATURES, feature, feature_names, feature_set_digest, predictors
+from features.registry import (
+    FEATURES,
+    feature,
+    feature_names,
+    feature_set_digest,
+    predictors,
+    usual_care_predictors,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EACH = pytest.mark.parametrize("declared", FEATURES, ids=lambda declared: declared.name)
@@ -140,6 +147,14 @@ def test_support_joins_the_predictors_only_on_request():
     assert "sbp_min_last_24h" not in {f.name for f in predictors()}
     assert "sbp_min_last_24h" in {f.name for f in predictors(support=True)}
     assert not [f.name for f in predictors(support=True) if f.role == "treatment"]
+
+
+def test_what_was_given_for_crs_joins_the_predictors_of_usual_care_alone():
+    given = {f.name for f in FEATURES if f.role == "treatment"}
+    assert {"tocilizumab_dose_count_since_dose", "dexamethasone_dose_count_since_dose"} <= given
+    usual = {f.name for f in usual_care_predictors()}
+    assert usual - {f.name for f in predictors()} == given
+    assert not [f.name for f in usual_care_predictors() if f.role == "support"]
 
 
 def test_a_feature_is_found_by_its_name():
