@@ -15,7 +15,7 @@ from crsrisk.therapies import groups, therapies
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
-FILES = ("labels", "labels.features", "labels.pages")
+FILES = ("labels", "labels.features", "labels.pages", "labels.report")
 
 
 @cache
