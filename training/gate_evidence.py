@@ -162,6 +162,6 @@ def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:
 def _with_groups(rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     """The rows with the level of each subgroup; an era that the cohort does not have is empty."""
     groups = course_groups(cohort)
-    levels = groups.reindex(columns=["course_id", *SUBGROUPS]).fillna("")
+    levels = groups.reindex(columns=["course_id", *SUBGROUPS], fill_value="")
     rest = rows.drop(columns=[c for c in SUBGROUPS if c in rows])
     return rest.merge(levels, on="course_id", how="left", validate="many_to_one")
