@@ -36,7 +36,7 @@ class Erasure:
     """What was touched.
 
     removed: file, relative to the parent of the cohort folder -> rows removed.
-    mentions: files that name the patient and can't be changed by a program, such as a site map.
+    mentions: files that name the patient and are not changed: texts, and tables that speak of other cohorts too.
     """
 
     removed: dict[str, int]
@@ -82,7 +82,7 @@ def erase(cohort: str | Path, patient_id: str, *, dry_run: bool = False) -> Eras
         rows = _remove(file, gone, dry_run=dry_run)
         if rows:
             removed[str(file.relative_to(folder.parent))] = rows
-    mentions = tuple(_mentions(folder, patient_id))
+    mentions = (*_mentions(folder, patient_id), *_tables_of_others(folder, everyone, gone))
     if not removed and not mentions:
         raise CrsRiskError(
             f"no row of {folder.name} or beside it names this patient; accepted: a patient_id of {courses_file.name}"
@@ -143,6 +143,22 @@ def _id_columns(file: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError, pa.ArrowInvalid, csv.Error):
         return ()
     return tuple(name for name in ID_COLUMNS if name in names)
+
+
+def _tables_of_others(
+    folder: Path, everyone: dict[str, set[str]], gone: dict[str, set[str]]
+) -> Iterator[str]:
+    """Tables beside the folder, also in plain folders there, that name the patient and speak of others too."""
+    for entry in sorted(folder.parent.iterdir()):
+        inside = (
+            entry.iterdir() if entry.is_dir() and entry != folder and not entry.name.startswith(".") else []
+        )
+        for file in sorted([entry, *inside]):
+            names = _id_columns(file)
+            if not any(_distinct(file, name) & gone[name] for name in names):
+                continue
+            if entry.is_dir() or not _is_derived(file, everyone):
+                yield str(file.relative_to(folder.parent))
 
 
 def _is_derived(file: Path, everyone: dict[str, set[str]]) -> bool:

@@ -18,7 +18,8 @@ FATES = (
 """What may become of a record. `event`: a row of events; `dose`: an administration of the therapy; `course`: it
 opened one; `grade`: a row of grades or outcomes; `fact`: about the patient, the stay or the disease; `duplicate`: says
 the same again; `superseded`: a newer version counts; `withdrawn`: cancelled or entered in error; `unknown_code`: kept
-as an event that is not used; `ignored`: the site map says so; `outside`: of a patient or a time without a course."""
+as an event that is not used; `ignored`: the site map says so, or a condition
+that selects no therapy; `outside`: of a patient or a time without a course."""
 
 
 class Account:
@@ -29,6 +30,7 @@ class Account:
         self._fates: Counter[str] = Counter()
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._adjusted: Counter[str] = Counter()
+        self._notices: dict[str, set[str]] = {}
         self._records = 0
         self._sheet: TextIO = quarantine.open("w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._sheet, lineterminator="\n")
@@ -79,6 +81,10 @@ class Account:
         if count:
             self._adjusted[reason] += count
 
+    def notice(self, sentence: str, patient_id: str) -> None:
+        """Note something that the site should know of a patient; patients are counted."""
+        self._notices.setdefault(sentence, set()).add(patient_id)
+
     def _note(self, what: str, position: str, patient_id: str, reason: str) -> None:
         self._reasons[what, reason] += 1
         self._writer.writerow((what, position, patient_id, reason))
@@ -112,4 +118,5 @@ class Account:
                 for (what, reason), count in sorted(self._reasons.items())
             ],
             "adjusted": dict(sorted(self._adjusted.items())),
+            "notices": {sentence: len(patients) for sentence, patients in sorted(self._notices.items())},
         }

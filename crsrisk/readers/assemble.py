@@ -7,13 +7,14 @@ from math import nan
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from crsrisk.readers import facts as patient_facts
 from crsrisk.readers.account import Account
 from crsrisk.readers.codes import meaning
 from crsrisk.readers.corrections import settle
 from crsrisk.readers.facts import YEAR_OF_BIRTH, Facts
-from crsrisk.readers.given import Given, find_given
+from crsrisk.readers.given import NO_LIMIT, Given, find_given
 from crsrisk.readers.reported import report
 from crsrisk.readers.site_map import SiteMap
 from crsrisk.readers.time_zero import Question
@@ -21,6 +22,10 @@ from crsrisk.times import MICROSECONDS_PER_HOUR, NOT_A_TIME
 from crsrisk.values import number_or_none, rule_for
 
 NO_TIME = "NO_TIME: no time; accepted: ISO 8601 with an offset"
+FUTURE = "FUTURE: later than the conversion; accepted: what has happened; correct the year or the offset"
+CONTRADICTING = (
+    "CONTRADICTING_CODES: codings of different meanings; accepted: one meaning, or a code of the site map"
+)
 BAD_GRADE = "BAD_GRADE: accepted: a whole number from 0 to 5"
 ABOUT_PERSON = ("person", "stay", "condition")
 COURSE_COLUMNS = (
@@ -42,13 +47,14 @@ class Part:
     questions: Sequence[tuple[str, Question]]
 
 
-def assemble(records: pa.Table, site: SiteMap, account: Account) -> Part:
+def assemble(records: pa.Table, site: SiteMap, account: Account, now_us: int = NO_LIMIT) -> Part:
     """Courses and events of the patients whose records these are.
 
     Args:
         records: of the schema of records, all of each patient.
         site: the site map.
         account: takes the fate of every record.
+        now_us: of the conversion; what lies later has not happened.
     """
     kept = settle(records.to_pandas(), account)
     meanings = {codes: meaning(codes, site) for codes in kept["codes"].unique()}
@@ -62,7 +68,7 @@ def assemble(records: pa.Table, site: SiteMap, account: Account) -> Part:
     )
     person = kept["kind"].isin(ABOUT_PERSON) | kept["meant"].isin(("person", "disease"))
     known = patient_facts.collect(kept[person], meanings, account)
-    rest = _timed(kept[~person], account)
+    rest = _timed(kept[~person], now_us, account)
     therapy = rest["meant"].isin(("product", "therapy"))
     given = find_given(rest[therapy], kept["patient_id"].unique(), known, site, account)
     placed = _placed(rest[~therapy], given.courses, account)
@@ -70,17 +76,24 @@ def assemble(records: pa.Table, site: SiteMap, account: Account) -> Part:
     grades, outcomes = _about_crs(placed[crs], account)
     variables = pd.concat([placed[~crs], given.doses], ignore_index=True)
     events = report(variables, given.courses, site, account)
-    courses = _course_table(given, known, kept, events, site, account)
+    courses = _course_table(given, known, kept, events, site, now_us, account)
     return Part(courses, events, grades, outcomes, given.questions)
 
 
-def _timed(records: pd.DataFrame, account: Account) -> pd.DataFrame:
-    """Records with a time that are not to be ignored."""
+def _timed(records: pd.DataFrame, now_us: int, account: Account) -> pd.DataFrame:
+    """Records with one meaning and a time that has come, and that are not to be ignored."""
     ignored = records["meant"] == "ignore"
     account.fate("ignored", int(ignored.sum()))
-    untimed = ~ignored & (records["start_us"] == NOT_A_TIME)
-    _quarantine(records[untimed], NO_TIME, account)
-    return records[~ignored & ~untimed]
+    wrong = {
+        CONTRADICTING: records["meant"] == "contradicting",
+        NO_TIME: records["start_us"] == NOT_A_TIME,
+        FUTURE: records["start_us"] > now_us,
+    }
+    good = ~ignored
+    for reason, rows in wrong.items():
+        _quarantine(records[good & rows], reason, account)
+        good &= ~rows
+    return records[good]
 
 
 def _quarantine(records: pd.DataFrame, reason: str, account: Account) -> None:
@@ -90,11 +103,13 @@ def _quarantine(records: pd.DataFrame, reason: str, account: Account) -> None:
 
 def _placed(records: pd.DataFrame, courses: pd.DataFrame, account: Account) -> pd.DataFrame:
     """The records with the course_id of each course they belong to: from its lookback to the next course."""
-    joined = records.merge(
+    narrow = records[["patient_id", "start_us"]].assign(place=np.arange(len(records)))
+    joined = narrow.merge(
         courses[["patient_id", "course_id", "index_us", "begin_us", "next_us"]], on="patient_id"
     )
-    inside = (joined["start_us"] >= joined["begin_us"]) & (joined["start_us"] < joined["next_us"])
-    placed = joined[inside]
+    joined = joined[(joined["start_us"] >= joined["begin_us"]) & (joined["start_us"] < joined["next_us"])]
+    placed = records.iloc[joined["place"].to_numpy()].reset_index(drop=True)
+    placed = placed.assign(course_id=joined["course_id"].array, index_us=joined["index_us"].to_numpy())
     account.fate("outside", len(records) - placed["record"].nunique())
     return placed
 
@@ -136,15 +151,19 @@ def _course_table(
     kept: pd.DataFrame,
     events: pd.DataFrame,
     site: SiteMap,
+    now_us: int,
     account: Account,
 ) -> pd.DataFrame:
     courses = given.courses
     facts = [known.get(patient, Facts()) for patient in courses["patient_id"].tolist()]
-    last = kept[["start_us", "end_us"]].max(axis=1).groupby(kept["patient_id"]).max()
+    happened = kept[(kept["kind"] != "stay") & (kept["start_us"] <= now_us)]
+    last = happened[["start_us", "end_us"]].max(axis=1).groupby(happened["patient_id"]).max()
     last_us = last.reindex(courses["patient_id"]).fillna(NOT_A_TIME).to_numpy(dtype=np.int64)
-    stay_us = np.array([one.observed_until_us for one in facts], dtype=np.int64)
-    until = np.where(stay_us == NOT_A_TIME, last_us, stay_us)
-    until = np.minimum(until, courses["next_us"].to_numpy())
+    pairs = zip(facts, courses["index_us"].tolist(), last_us.tolist(), strict=True)
+    until = np.array([one.observed_until(index, latest) for one, index, latest in pairs], dtype=np.int64)
+    until = np.minimum.reduce([until, courses["next_us"].to_numpy(), _death(events, courses)]).clip(
+        max=now_us
+    )
     index_us = courses["index_us"].to_numpy()
     measured = {name: _latest_baseline(events, courses, name) for name in ("age", "weight")}
     born = np.array([one.age_years(at) for one, at in zip(facts, index_us.tolist(), strict=True)])
@@ -163,10 +182,22 @@ def _course_table(
     )[list(COURSE_COLUMNS)]
 
 
+def _death(events: pd.DataFrame, courses: pd.DataFrame) -> NDArray[np.int64]:
+    """Time of death of each course, after everything where none is told."""
+    told = events[(events["variable"] == "death") & events["value"].isin(("1", "true"))]
+    return (
+        courses["course_id"]
+        .map(told.groupby("course_id")["time_us"].min())
+        .fillna(NO_LIMIT)
+        .to_numpy(np.int64)
+    )
+
+
 def _latest_baseline(events: pd.DataFrame, courses: pd.DataFrame, variable: str) -> np.ndarray:
     """The latest value of a variable up to the time zero of each course in its canonical unit, nan without one."""
     mine = events[events["variable"] == variable].merge(courses[["course_id", "index_us"]], on="course_id")
-    mine = mine[mine["time_us"] <= mine["index_us"]].sort_values("time_us", kind="stable")
+    mine = mine[(mine["available_us"] <= mine["index_us"]) & (mine["comparator"] == "")]
+    mine = mine.sort_values(["time_us", "available_us"], kind="stable")
     latest = mine.groupby("course_id").last()
     found = {}
     for course, value, unit in zip(latest.index, latest["value"], latest["unit"], strict=True):

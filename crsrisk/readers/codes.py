@@ -39,6 +39,10 @@ class Meaning(NamedTuple):
     value: str = ""
 
 
+CONTRADICTING = Meaning("contradicting", "")
+"""Of codings that the catalogue takes for different things."""
+
+
 def coding(system: str, code: str) -> str:
     """One coding as records carry it."""
     return f"{system}|{code}"
@@ -50,7 +54,7 @@ def codings(*pairs: tuple[str, str]) -> str:
 
 
 def meaning(codes: str, site: SiteMap) -> Meaning | None:
-    """The meaning of the first coding that has one: every coding by the site map, then by the catalogue.
+    """The meaning of a record: of the first coding that the site map knows, else the only one of the catalogue.
 
     Args:
         codes: as in `Record.codes`.
@@ -61,12 +65,9 @@ def meaning(codes: str, site: SiteMap) -> Meaning | None:
         stated = site.codes.get(part) or site.codes.get(part.removeprefix("|"))
         if stated is not None:
             return target_meaning(stated)
-    for part in parts:
-        system, _, code = part.partition("|")
-        found = _catalogue_meaning(system, code)
-        if found is not None:
-            return found
-    return None
+    found = dict.fromkeys(_catalogue_meaning(*part.split("|", 1)) if "|" in part else None for part in parts)
+    known = [one for one in found if one is not None]
+    return CONTRADICTING if len(known) > 1 else (known[0] if known else None)
 
 
 def target_meaning(target: str) -> Meaning | None:
@@ -99,9 +100,13 @@ def check_targets(site: SiteMap) -> None:
             accepted = ", ".join(accepted_units(variable)[:8])
             problems.append(f"[units] {variable} = {named(unit)}; accepted: {accepted}")
     known = {**therapies(), **site.registered}
-    for product, key in site.therapies.items():
+    keys = [("therapies", key) for key in site.therapies.values()]
+    keys += [("courses", course.therapy) for courses in site.courses.values() for course in courses]
+    for section, key in keys:
         if key not in known:
-            problems.append(f"[therapies] {named(product)} = {named(key)}; accepted: a key of the catalogue")
+            problems.append(
+                f"[{section}] therapy {named(key)}; accepted: a key of the catalogue or of [investigational]"
+            )
     if problems:
         raise CrsRiskError("site map: " + "; ".join(problems))
 

@@ -17,10 +17,12 @@ from crsrisk.readers.account import Account
 from crsrisk.readers.assemble import assemble
 from crsrisk.readers.codes import check_targets
 from crsrisk.readers.folder import FolderWriter
+from crsrisk.readers.given import NO_LIMIT
 from crsrisk.readers.record import SCHEMA
 from crsrisk.readers.site_map import SiteMap, read_site_map
 from crsrisk.readers.time_zero import Question
 from crsrisk.spill import Spill
+from crsrisk.times import microseconds
 
 Reader = Callable[[Any, SiteMap, Account], Iterator[pa.RecordBatch]]
 
@@ -32,8 +34,10 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "csv": ("crsrisk.readers.spreadsheet", "read_csv"),
 }
 PARTITION_BYTES = 64_000_000
-MOST_PARTITIONS = 256
-DATABASE_PARTITIONS = 64
+MOST_PARTITIONS = 512
+"""Of 64 MB of text each: 30 GB; a larger source has larger partitions (a process may not open many more files)."""
+PACKED = {".parquet": 20, ".gz": 12, ".duckdb": 5, ".xlsx": 12}
+"""How many times as long the records of a packed file are, about."""
 QUARANTINE, QUESTIONS, REPORT = "quarantine.csv", "questions.csv", "conversion.json"
 
 
@@ -42,6 +46,8 @@ class Conversion:
     """What came of a conversion.
 
     folder: the cohort folder, with quarantine.csv, questions.csv and conversion.json beside the tables.
+    questions: patients without a course until the site answers.
+    unused_stated: patients of [courses] in the site map whom the source does not have.
     account: items, records by fate, reasons; see `Account.to_dict`.
     """
 
@@ -49,6 +55,7 @@ class Conversion:
     courses: int
     events: int
     questions: int
+    unused_stated: int
     account: Mapping[str, Any]
 
     @property
@@ -59,6 +66,7 @@ class Conversion:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         counts = {"courses": self.courses, "events": self.events, "questions": self.questions}
+        counts["unused_stated"] = self.unused_stated
         return {"folder": self.folder.name, **counts, **self.account}
 
     def to_text(self) -> str:
@@ -75,7 +83,12 @@ class Conversion:
             lines.append(f"each of them with its position: {QUARANTINE}")
         if self.questions:
             lines.append(f"{self.questions} patients wait for an answer in the site map: see {QUESTIONS}")
-        if not self.ok:
+        if self.unused_stated:
+            lines.append(
+                f"{self.unused_stated} patients of [courses] in the site map are not in the source: a slip?"
+            )
+        lines += [f"{count} patients: {sentence}" for sentence, count in self.account["notices"].items()]
+        if not self.ok and not self.questions:
             lines.append("no course: no administration of a therapy was recognised; see docs/convert.md")
         return "\n".join(lines)
 
@@ -87,6 +100,7 @@ def convert(
     *,
     site: SiteMap | Path | None = None,
     parquet: bool = False,
+    now: datetime | None = None,
 ) -> Conversion:
     """Write a cohort folder from data of another format.
 
@@ -96,9 +110,11 @@ def convert(
         out: the folder to write; absent or empty. Nothing is left there after an error.
         site: the site map or its file.
         parquet: Parquet instead of CSV.
+        now: aware time; what lies later is set aside. The present when None.
 
     Raises:
-        CrsRiskError: unknown format, a source that can't be read at all, a site map that is wrong.
+        CrsRiskError: a folder that is not empty or lies in the source, unknown format, a source that can't be read
+            at all, a site map that is wrong.
     """
     if source_format not in FORMATS:
         raise CrsRiskError(f"--from {source_format[:20]!r}; accepted: {', '.join(FORMATS)}")
@@ -107,11 +123,12 @@ def convert(
     module, name = FORMATS[source_format]
     reader: Reader = getattr(import_module(module), name)
     folder = Path(out)
-    new = not folder.exists()
+    new = _check_new(folder, source)
     folder.mkdir(parents=True, exist_ok=True)
+    now_us = microseconds(now or datetime.now(UTC))
     try:
-        return _convert(reader, source, folder, site, parquet=parquet)
-    except BaseException:
+        return _convert(reader, source, folder, site, now_us=now_us, parquet=parquet)
+    except BaseException:  # the folder was empty or absent: all that is in it was written here
         for file in folder.iterdir():
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         if new:
@@ -119,8 +136,33 @@ def convert(
         raise
 
 
-def _convert(reader: Reader, source: str | Path, folder: Path, site: SiteMap, *, parquet: bool) -> Conversion:
+def _check_new(folder: Path, source: str | Path) -> bool:
+    """Whether the folder is to be made.
+
+    Raises:
+        CrsRiskError: something is in it, or it lies in the source and would be read next time.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CrsRiskError(f"{folder.name} is there already and not an empty folder; name a new one")
+    inside = Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve())
+    if "://" not in str(source) and inside:
+        raise CrsRiskError(
+            f"{folder.name} lies in the source and would be read with it next time; name another place"
+        )
+    return not folder.exists()
+
+
+def _convert(
+    reader: Reader,
+    source: str | Path,
+    folder: Path,
+    site: SiteMap,
+    *,
+    now_us: int = NO_LIMIT,
+    parquet: bool,
+) -> Conversion:
     asked: list[tuple[str, Question]] = []
+    seen: set[str] = set()
     with (
         Account(folder / QUARANTINE) as account,
         Spill(folder, key="patient_id", partitions=_partitions(source), schema=SCHEMA) as spill,
@@ -130,13 +172,15 @@ def _convert(reader: Reader, source: str | Path, folder: Path, site: SiteMap, *,
             spill.add(batch)
         with FolderWriter(folder, parquet=parquet, therapies=site.registered) as writer:
             for _, records in spill.partitions():
-                part = assemble(records, site, account)
+                part = assemble(records, site, account, now_us)
                 writer.add(part)
                 asked.extend(part.questions)
+                seen.update(site.courses.keys() & set(records["patient_id"].unique().to_pylist()))
         account.verify()
         counted = account.to_dict()
     _write_questions(folder / QUESTIONS, asked)
-    conversion = Conversion(folder, writer.courses, writer.events, len(asked), counted)
+    unused = len(site.courses.keys() - seen)
+    conversion = Conversion(folder, writer.courses, writer.events, len(asked), unused, counted)
     text = json.dumps(conversion.to_dict(), ensure_ascii=False, indent=1)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")
     return conversion
@@ -145,10 +189,10 @@ def _convert(reader: Reader, source: str | Path, folder: Path, site: SiteMap, *,
 def _partitions(source: str | Path) -> int:
     """As many partitions as let each fit into memory; the same for the same data in any order."""
     if "://" in str(source):
-        return DATABASE_PARTITIONS
-    path = Path(source)
+        return MOST_PARTITIONS
+    path = Path(str(source).partition("#")[0])
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files if file.is_file())
+    size = sum(file.stat().st_size * PACKED.get(file.suffix, 1) for file in files if file.is_file())
     return min(max(1, -(-size // PARTITION_BYTES)), MOST_PARTITIONS)
 
 

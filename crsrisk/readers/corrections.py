@@ -16,6 +16,10 @@ CONFLICT = (
     "CONFLICT: versions of one record that differ and do not say which is newer; accepted: versions with a time or "
     "number of revision"
 )
+CHANGED_UNKNOWN_WHEN = (
+    "CHANGED_UNKNOWN_WHEN: a correction that does not say when it was made, so that nobody can tell from when on it "
+    "was known; accepted: a time of the revision or of the report"
+)
 PART = r"^((?:Observation|Patient)/[^#]+)#"
 """Identities of parts of a FHIR resource: the resource, `#` and the code of a component or the name of a fact."""
 MEANT = ("codes", "start_us", "end_us", "value", "unit", "comparator", "rate", "rate_unit")
@@ -28,25 +32,23 @@ def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
     """The records that count, in an order that depends on their content alone.
 
     A version that changed what was said is known from its revision on: the value before it is gone, and the new one
-    must not be used earlier. Of versions without a revision the later status counts (withdrawn, final,
-    preliminary); of equal status and other content none does.
+    must not be used earlier; when neither a revision nor a report tells when, it is set aside. A version that says the
+    same again is known from the first report on. Of versions without a revision the later status counts (withdrawn,
+    final, preliminary), and a withdrawal without one counts in any case; of equal status and other content none does.
 
     Args:
         records: columns of `Record`, all records of the patients in it.
-        account: takes the fates `duplicate`, `superseded`, `withdrawn` and the quarantined conflicts.
+        account: takes the fates `duplicate`, `superseded`, `withdrawn` and what is set aside.
     """
-    identity = records["identity"].to_numpy(dtype=object)
-    content = _hash(records, CONTENT)
-    statement = np.where(identity == "", content, _hash(records, ("patient_id", "identity")))
-    named = identity != ""
-    revised = np.where(named, records["revised_us"].to_numpy(), 0)
-    revision = np.where(named, records["revision"].to_numpy(), 0)
-    rank = records["status"].map(_RANK).to_numpy(dtype=np.int64)
+    named = (records["identity"] != "").to_numpy()
+    content, meant = _hash(records, CONTENT), _hash(records, MEANT)
+    statement = np.where(named, _hash(records, ("patient_id", "identity")), content)
+    rank: NDArray[np.int64] = np.asarray(records["status"].map(_RANK), dtype=np.int64)
+    revised, revision = _version(records, named, rank)
     order = np.lexsort((content, rank, revision, revised, named, statement))
     keys = [values[order] for values in (statement, named, revised, revision, rank, content)]
     same = [_same_as_before(key) for key in keys]
-    statement_again = same[0] & same[1]
-    again = statement_again & same[2] & same[3] & same[5]
+    again = same[0] & same[1] & same[2] & same[3] & same[5]
     account.fate("duplicate", int(again.sum()))
     order, keys = order[~again], [key[~again] for key in keys]
     last = np.ones(order.size, dtype=np.bool_)
@@ -54,19 +56,55 @@ def settle(records: pd.DataFrame, account: Account) -> pd.DataFrame:
     winner_of: NDArray[np.int64] = np.cumsum(last) - last  # place of the winner of each record's statement
     winners = np.flatnonzero(last)
     tied = np.logical_and.reduce([key == key[winners][winner_of] for key in keys[:5]])
-    conflicting = (np.bincount(winner_of[tied], minlength=winners.size) > 1)[winner_of] & tied
-    contradict = records.take(order[conflicting])
-    for position, patient in zip(
-        contradict["position"].tolist(), contradict["patient_id"].tolist(), strict=True
-    ):
-        account.quarantine_record(position, patient, CONFLICT)
-    withdrawn = last & (rank[order] == _RANK["withdrawn"]) & ~conflicting
+    other = meant[order] != meant[order][winners][winner_of]
+    conflicting = (np.bincount(winner_of[tied & other], minlength=winners.size) > 0)[winner_of] & tied
+    changed = np.bincount(winner_of[other], minlength=winners.size) > 0
+    known = _known(records, order, winner_of, winners, changed)
+    untold = last & changed[winner_of] & (known == NOT_A_TIME)[winner_of] & (keys[4] != _RANK["withdrawn"])
+    untold &= ~conflicting
+    _set_aside(records.take(order[conflicting]), CONFLICT, account)
+    _set_aside(records.take(order[untold]), CHANGED_UNKNOWN_WHEN, account)
+    withdrawn = last & (keys[4] == _RANK["withdrawn"]) & ~conflicting
+    kept = last & ~conflicting & ~withdrawn & ~untold
     account.fate("withdrawn", int(withdrawn.sum()))
     account.fate("superseded", int((~last & ~conflicting).sum()))
-    kept = records.take(order[last & ~conflicting & ~withdrawn])
-    changed = _changed(_hash(records, MEANT)[order], winner_of, winners)
-    kept = _known_from_revision(kept, changed[(~conflicting & ~withdrawn)[last]])
-    return _of_whole_records(kept, records.take(order[withdrawn]), account).reset_index(drop=True)
+    settled = records.take(order[kept]).assign(known_us=known[winner_of[kept]])
+    return _of_whole_records(settled, records.take(order[withdrawn]), account).reset_index(drop=True)
+
+
+def _version(
+    records: pd.DataFrame, named: NDArray[np.bool_], rank: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Time and number of the revision of each record; a withdrawal without either is the last word."""
+    revised = np.where(named, records["revised_us"].to_numpy(dtype=np.int64), 0)
+    revision = np.where(named, records["revision"].to_numpy(dtype=np.int64), 0)
+    last_word = named & (rank == _RANK["withdrawn"]) & (revised == NOT_A_TIME) & (revision == 0)
+    return np.where(last_word, np.iinfo(np.int64).max, revised), revision
+
+
+def _known(
+    records: pd.DataFrame,
+    order: NDArray[np.int64],
+    winner_of: NDArray[np.int64],
+    winners: NDArray[np.int64],
+    changed: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """When each statement was known: since its first report, or, after a change, since the latest revision.
+
+    NOT_A_TIME when nothing tells it.
+    """
+    told = records["known_us"].to_numpy()[order]
+    first = np.full(winners.size, np.iinfo(np.int64).max)
+    np.minimum.at(first, winner_of[told != NOT_A_TIME], told[told != NOT_A_TIME])
+    first = np.where(first == np.iinfo(np.int64).max, NOT_A_TIME, first)
+    revised = records["revised_us"].to_numpy()[order][winners]
+    after: NDArray[np.int64] = np.where(changed, np.maximum(told[winners], revised), first)
+    return after
+
+
+def _set_aside(records: pd.DataFrame, reason: str, account: Account) -> None:
+    for position, patient in zip(records["position"].tolist(), records["patient_id"].tolist(), strict=True):
+        account.quarantine_record(position, patient, reason)
 
 
 def _of_whole_records(kept: pd.DataFrame, withdrawn: pd.DataFrame, account: Account) -> pd.DataFrame:
@@ -89,19 +127,6 @@ def _of_whole_records(kept: pd.DataFrame, withdrawn: pd.DataFrame, account: Acco
     account.fate("withdrawn", int(taken_back.sum()))
     account.fate("superseded", int(left_out.sum()))
     return kept.drop(index=parts.index[taken_back | left_out])
-
-
-def _changed(
-    meant: NDArray[np.uint64], winner_of: NDArray[np.int64], winners: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Per statement whether an older version said something else."""
-    other = meant != meant[winners][winner_of]
-    return np.bincount(winner_of[other], minlength=winners.size) > 0
-
-
-def _known_from_revision(kept: pd.DataFrame, changed: NDArray[np.bool_]) -> pd.DataFrame:
-    revised = np.where(changed, kept["revised_us"].to_numpy(), NOT_A_TIME)
-    return kept.assign(known_us=np.maximum(kept["known_us"].to_numpy(), revised))
 
 
 def _hash(records: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.uint64]:

@@ -10,7 +10,7 @@ import pandas as pd
 from crsrisk.courses_read import SEXES
 from crsrisk.readers.account import Account
 from crsrisk.readers.codes import Meaning
-from crsrisk.times import MICROSECONDS_PER_HOUR, NOT_A_TIME
+from crsrisk.times import MICROSECONDS_PER_HOUR
 
 CONFLICT = (
     "CONFLICT: the source states this fact of a patient in several ways; accepted: one; correct the source"
@@ -18,16 +18,33 @@ CONFLICT = (
 BAD_SEX = f"BAD_SEX: accepted: {', '.join(SEXES)}"
 BAD_BIRTH_DATE = "BAD_BIRTH_DATE: accepted: YYYY-MM-DD, YYYY-MM or YYYY"
 YEAR_OF_BIRTH = "AGE_FROM_YEAR: only the year of birth is known; the age may be off by less than a year"
+NOT_OF_A_PERSON = (
+    "NOT_SUPPORTED: a condition that stands for no disease; accepted: results and administrations for it"
+)
+ANSWERED = (
+    "BAD_FLAG: a device or a disease with an answer; accepted: no value, true or 1; or a code of the answer"
+)
+SAID = frozenset({"", "true", "1", "1.0", "yes"})
+"""Values with which a code of a device or a disease says that it is there."""
 _HOURS_PER_YEAR = 24.0 * 365.25
 
 
 @dataclass
 class Facts:
-    """What the source says of one patient; empty or NOT_A_TIME where it says nothing."""
+    """What the source says of one patient; empty where it says nothing. stay_ends: of stays that ended."""
 
     stated: dict[str, str] = field(default_factory=dict)
     diseases: set[str] = field(default_factory=set)
-    observed_until_us: int = NOT_A_TIME
+    stay_ends: list[int] = field(default_factory=list)
+
+    def observed_until(self, index_us: int, last_us: int) -> int:
+        """End of observation of a course: of the last stay that reaches it, at least the last record.
+
+        Args:
+            index_us: time zero.
+            last_us: time of the patient's last record.
+        """
+        return max([last_us, *(end for end in self.stay_ends if end >= index_us)])
 
     def age_years(self, at_us: int) -> float:
         """Age at a moment, nan when the birth is not known; a missing month or day is taken as the middle."""
@@ -55,22 +72,26 @@ def collect(
     """
     found: dict[str, Facts] = {}
     told: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    columns = (
-        records[name].tolist() for name in ("position", "kind", "patient_id", "codes", "value", "end_us")
-    )
+    names = ("position", "kind", "patient_id", "codes", "value", "end_us")
+    columns = (records[name].tolist() for name in names)
     for position, kind, patient, codes, value, end_us in zip(*columns, strict=True):
         facts = found.setdefault(patient, Facts())
         meaning = meanings[codes]
         if kind == "stay":
-            facts.observed_until_us = max(facts.observed_until_us, end_us)
+            facts.stay_ends.append(end_us)
             account.fate("fact")
         elif meaning is not None and meaning.kind == "disease":
+            if value.strip().casefold() not in SAID:
+                account.quarantine_record(position, patient, ANSWERED)
+                continue
             facts.diseases.add(meaning.target)
             account.fate("fact")
         elif meaning is not None and meaning.kind == "person":
             told.setdefault((patient, meaning.target), []).append((position, value.strip()))
-        else:
+        elif meaning is None or meaning.kind == "ignore":
             account.fate("ignored")
+        else:
+            account.quarantine_record(position, patient, NOT_OF_A_PERSON)
     for (patient, fact), statements in told.items():
         _settle_fact(found[patient], patient, fact, statements, account)
     return found

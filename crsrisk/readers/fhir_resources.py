@@ -59,16 +59,33 @@ def medication_administration(resource: Object, scope: Scope) -> list[Record]:
     patient = scope.patient(resource.get("subject"), resource)
     status = scope.status(resource, ADMINISTRATION_STATUSES)
     if status == "withdrawn":
-        return _withdrawn(resource, "drug", patient, scope)
-    codes = concept_codes(resource.get("medicationCodeableConcept"))
-    if not codes and "medicationReference" in resource:
-        codes = scope.referred_codes(resource["medicationReference"], resource, "code")
+        return _withdrawn(resource, "drug", patient, scope, _drug_codes, "effective")
+    codes = _drug_codes(resource, scope)
     start, end = _occurrence(resource, "effective", scope)
     value, unit, comparator, rate, rate_unit = _dosage(resource.get("dosage"), codes, scope)
     found = _record(resource, "drug", patient, codes, start, end, status, scope)
     return [
         found._replace(value=value, unit=unit, comparator=comparator, rate=rate, rate_unit=rate_unit),
     ]
+
+
+def _drug_codes(resource: Object, scope: Scope) -> str:
+    codes = concept_codes(resource.get("medicationCodeableConcept"))
+    if not codes and "medicationReference" in resource:
+        codes = scope.referred_codes(resource["medicationReference"], resource, "code")
+    return codes
+
+
+def _own_codes(resource: Object, _: Scope) -> str:
+    return concept_codes(resource.get("code"))
+
+
+def _device_codes(resource: Object, scope: Scope) -> str:
+    return scope.referred_codes(resource.get("device"), resource, "type")
+
+
+def _stay_codes(resource: Object, _: Scope) -> str:
+    return concept_codes({"coding": [resource.get("class")]})
 
 
 def _dosage(given: object, codes: str, scope: Scope) -> tuple[str, str, str, str, str]:
@@ -102,8 +119,8 @@ def procedure(resource: Object, scope: Scope) -> list[Record]:
     if status == PLANNED:
         return []
     if status == "withdrawn":
-        return _withdrawn(resource, "procedure", patient, scope)
-    codes = concept_codes(resource.get("code"))
+        return _withdrawn(resource, "procedure", patient, scope, _own_codes, "performed")
+    codes = _own_codes(resource, scope)
     start, end = _occurrence(resource, "performed", scope)
     return [_record(resource, "procedure", patient, codes, start, end, status, scope)]
 
@@ -119,8 +136,8 @@ def device_use(resource: Object, scope: Scope) -> list[Record]:
     if status == PLANNED:
         return []
     if status == "withdrawn":
-        return _withdrawn(resource, "device", patient, scope)
-    codes = scope.referred_codes(resource.get("device"), resource, "type")
+        return _withdrawn(resource, "device", patient, scope, _device_codes, "timing")
+    codes = _device_codes(resource, scope)
     start, end = _occurrence(resource, "timing", scope)
     return [_record(resource, "device", patient, codes, start, end, status, scope)]
 
@@ -136,17 +153,21 @@ def condition(resource: Object, scope: Scope) -> list[Record]:
     found = (VERIFICATIONS.get(part.rpartition("|")[2]) for part in verified)
     status = next((one for one in found if one), "final")
     if status == "withdrawn":
-        return _withdrawn(resource, "condition", patient, scope)
-    codes = concept_codes(resource.get("code"))
-    start = NOT_A_TIME
-    onset = resource.get("onsetDateTime", object_of(resource.get("onsetPeriod")).get("start"))
-    if onset is not None:
-        try:
-            start = scope.clock.moment(onset)
-        except RefusedError as error:
-            if error.reason != DATE_ONLY:
-                raise
+        return _withdrawn(resource, "condition", patient, scope, _own_codes, "onset")
+    codes, start = _own_codes(resource, scope), _onset(resource, scope)
     return [_record(resource, "condition", patient, codes, start, start, status, scope)]
+
+
+def _onset(resource: Object, scope: Scope) -> int:
+    onset = resource.get("onsetDateTime", object_of(resource.get("onsetPeriod")).get("start"))
+    if onset is None:
+        return NOT_A_TIME
+    try:
+        return scope.clock.moment(onset)
+    except RefusedError as error:
+        if error.reason != DATE_ONLY:
+            raise
+        return NOT_A_TIME
 
 
 def encounter(resource: Object, scope: Scope) -> list[Record]:
@@ -160,8 +181,8 @@ def encounter(resource: Object, scope: Scope) -> list[Record]:
     if status == PLANNED:
         return []
     if status == "withdrawn":
-        return _withdrawn(resource, "stay", patient, scope)
-    codes = concept_codes({"coding": [resource.get("class")]})
+        return _withdrawn(resource, "stay", patient, scope, _stay_codes, "period")
+    codes = _stay_codes(resource, scope)
     start, end = _period(resource.get("period"), scope)
     return [_record(resource, "stay", patient, codes, start, end, status, scope, needs_code=False)]
 
@@ -279,9 +300,32 @@ def _record(
     )  # fmt: skip
 
 
-def _withdrawn(resource: Object, kind: str, patient_id: str, scope: Scope) -> list[Record]:
-    """A record that takes back earlier versions; none when it does not say of what."""
-    identity = scope.identity(resource, "", NOT_A_TIME)
+def _withdrawn(
+    resource: Object,
+    kind: str,
+    patient_id: str,
+    scope: Scope,
+    codes_of: Callable[[Object, Scope], str],
+    time: str,
+) -> list[Record]:
+    """A record that takes back earlier versions; none when it does not say of what.
+
+    Without an id the identity needs code and time, so both are read where they can be.
+    """
+    try:
+        codes = codes_of(resource, scope)
+    except RefusedError:
+        codes = ""
+    try:
+        if time == "onset":
+            start = _onset(resource, scope)
+        elif time == "period":
+            start = _period(resource.get("period"), scope)[0]
+        else:
+            start = _occurrence(resource, time, scope)[0]
+    except RefusedError:
+        start = NOT_A_TIME
+    identity = scope.identity(resource, codes, start)
     if not identity:
         return []
     revised, revision = scope.version(resource)

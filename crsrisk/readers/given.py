@@ -2,18 +2,23 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
+import numpy as np
 import pandas as pd
 
 from crsrisk.readers.account import Account
 from crsrisk.readers.facts import Facts
 from crsrisk.readers.site_map import SiteMap
-from crsrisk.readers.time_zero import Administration, PatientCourses, Question, find_courses
-from crsrisk.times import MICROSECONDS_PER_HOUR
+from crsrisk.readers.time_zero import CONTINUOUS, Administration, PatientCourses, Question, find_courses
+from crsrisk.therapies import is_engager, therapies
+from crsrisk.times import MICROSECONDS_PER_HOUR, NOT_A_TIME
 from crsrisk.values import number_or_none, rule_for
 
 DOSE = "bsab_dose"
+HOURS_OF = {"h": 1.0, "hr": 1.0, "hour": 1.0, "d": 24.0, "day": 24.0, "24h": 24.0}
+DAILY_AMOUNT = "DAILY_AMOUNT: a continuous infusion was told by its rate; its dose is what runs in a day"
+NOT_READ = "DOSE_NOT_READ: the only dose of a course has an amount that is none in mg or ug; it is not used"
 NO_LIMIT = 2**62
 """Microseconds after every course: the last course of a patient ends nowhere."""
 
@@ -53,7 +58,8 @@ def find_given(
     courses: list[tuple[str, str, str, int, int, int]] = []
     doses: list[tuple[int, str]] = []
     questions: list[tuple[str, Question]] = []
-    administrations, positions = _administrations(given), given["position"].tolist()
+    administrations, positions = _administrations(given, site), given["position"].tolist()
+    amounts, known_therapies = given["value"].tolist(), {**therapies(), **site.registered}
     for patient in sorted({*rows_of, *(site.courses.keys() & set(patients))}):
         mine = [administrations[row] for row in rows_of.get(patient, ())]
         facts = known.get(patient, Facts())
@@ -66,6 +72,14 @@ def find_given(
                 )
             continue
         _account(mine, found, account)
+        unread = {one.row for one in mine if isnan(one.amount_mg) and amounts[one.row].strip()}
+        opened = {
+            row
+            for course in found.courses
+            if is_engager(known_therapies[course.therapy])
+            for row in course.others
+        }
+        account.adjust(NOT_READ, len(unread & opened))
         lookback_us = int(site.lookback_days * 24 * MICROSECONDS_PER_HOUR)
         ends = [*(course.index_us for course in found.courses[1:]), NO_LIMIT]
         for number, (course, end) in enumerate(zip(found.courses, ends, strict=True), start=1):
@@ -75,28 +89,49 @@ def find_given(
             doses.extend((row, course_id) for row in course.doses)
     rows = [row for row, _ in doses]
     of = [course_id for _, course_id in doses]
-    return Given(
-        courses=_frame(courses),
-        doses=given.iloc[rows].assign(course_id=pd.array(of, dtype="str"), target=DOSE, fixed=""),
-        questions=tuple(questions),
+    told = given.iloc[rows].assign(
+        course_id=pd.array(of, dtype="str"), target=DOSE, fixed="", rate="", rate_unit=""
     )
+    therapy_of_course = {course_id: key for _, course_id, key, *_ in courses}
+    continuous = [known_therapies[therapy_of_course[course_id]].route == CONTINUOUS for course_id in of]
+    daily = [administrations[row].pace_mg_h * 24.0 for row in rows]
+    running = np.array(continuous, dtype=bool) & ~np.isnan(daily)
+    account.adjust(DAILY_AMOUNT, int(running.sum()))
+    texts = pd.Series([f"{amount * 1000.0:.9g}" for amount in daily], index=told.index, dtype="str")
+    told = told.assign(value=told["value"].mask(running, texts), unit=told["unit"].mask(running, "ug"))
+    return Given(courses=_frame(courses), doses=told, questions=tuple(questions))
 
 
-def _administrations(given: pd.DataFrame) -> list[Administration]:
-    columns = (given[name].tolist() for name in ("start_us", "target", "value", "unit", "end_us"))
-    return [
-        Administration(start, product, _milligrams(value, unit), end, row)
-        for row, (start, product, value, unit, end) in enumerate(zip(*columns, strict=True))
-    ]
+def _administrations(given: pd.DataFrame, site: SiteMap) -> list[Administration]:
+    names = ("start_us", "target", "value", "unit", "comparator", "end_us", "rate", "rate_unit")
+    columns = (given[name].tolist() for name in names)
+    found = []
+    for row, (start, product, value, unit, comparator, end, rate, rate_unit) in enumerate(
+        zip(*columns, strict=True)
+    ):
+        unit = unit.strip() or site.units.get(DOSE, "")  # noqa: PLW2901
+        amount = nan if comparator else _milligrams(value, unit)
+        pace = _milligrams_per_hour(rate, rate_unit)
+        if isnan(pace) and end != NOT_A_TIME and end > start:
+            pace = amount / ((end - start) / MICROSECONDS_PER_HOUR)
+        found.append(Administration(start, product, amount, end, row, pace))
+    return found
 
 
 def _milligrams(value: str, unit: str) -> float:
-    """The amount in mg; nan when it is no plain amount in mg or ug."""
-    read = number_or_none(value)
-    rule = rule_for(DOSE, unit.strip())
+    """The amount in mg; nan when it is no plain and possible amount in mg or ug."""
+    read, rule = number_or_none(value), rule_for(DOSE, unit)
     if read is None or read[1] or rule.refusal:
         return nan
-    return read[0] * rule.scale + rule.shift
+    amount = read[0] * rule.scale + rule.shift
+    return amount if rule.low <= amount <= rule.high else nan
+
+
+def _milligrams_per_hour(rate: str, unit: str) -> float:
+    """A rate such as 28 ug/d; nan when it is none of an amount by the hour or day."""
+    amount, _, time = unit.strip().rpartition("/")
+    hours = HOURS_OF.get(time.strip())
+    return nan if hours is None else _milligrams(rate, amount) / hours
 
 
 def _account(mine: list[Administration], found: PatientCourses, account: Account) -> None:
@@ -104,9 +139,10 @@ def _account(mine: list[Administration], found: PatientCourses, account: Account
     doses = {row for course in found.courses for row in course.doses}
     others = {row for course in found.courses for row in course.others}
     account.fate("course", len(others - doses))
+    stated = bool(found.courses) and found.stated
     for one in mine:
         if one.row not in doses and one.row not in others:
-            account.fate("ignored" if one.amount_mg == 0.0 else "duplicate")
+            account.fate("ignored" if one.amount_mg == 0.0 or stated else "duplicate")
 
 
 def _frame(courses: list[tuple[str, str, str, int, int, int]]) -> pd.DataFrame:

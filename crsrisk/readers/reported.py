@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from crsrisk.events import ReportedEvents, sort_out
 from crsrisk.readers.account import Account
 from crsrisk.readers.drugs import is_drug
+from crsrisk.readers.facts import ANSWERED, SAID
 from crsrisk.readers.given import DOSE
 from crsrisk.readers.record import CODE_SEPARATOR
 from crsrisk.readers.site_map import SiteMap
@@ -22,6 +23,13 @@ REPEAT_US = 12 * 3_600_000_000
 LONGEST_US = 60 * 24 * 3_600_000_000
 """Periods longer than 60 days are told once: an end that somebody forgot."""
 LASTING = ("resp_support",)
+PRESSORS = frozenset(
+    {"norepinephrine_rate", "epinephrine_rate", "phenylephrine_rate", "dopamine_rate", "vasopressin_rate"}
+)
+PRESSOR_WITHOUT_RATE = (
+    "vasopressors were given at a rate that can't be used: grades of these patients can be too low; deliver rates in "
+    "an accepted unit (see quarantine.csv)"
+)
 
 EVENT_COLUMNS = (
     "course_id", "time_us", "available_us", "variable", "value", "unit", "comparator", "source_id",
@@ -69,7 +77,7 @@ def report(placed: pd.DataFrame, courses: pd.DataFrame, site: SiteMap, account: 
 
 def _as_events(placed: pd.DataFrame, site: SiteMap, account: Account) -> pd.DataFrame:
     """One row per moment, with the columns of an event; `record` tells which record it came from."""
-    told = placed.reset_index(drop=True)
+    told = _without_answers(placed, account)
     rate = _is_rate(told["target"]) & (told["rate"] != "")
     fixed = told["fixed"] != ""
     value = told["value"].mask(rate, told["rate"]).mask(fixed, told["fixed"]).str.strip()
@@ -89,6 +97,15 @@ def _as_events(placed: pd.DataFrame, site: SiteMap, account: Account) -> pd.Data
     return _told_again(told)
 
 
+def _without_answers(placed: pd.DataFrame, account: Account) -> pd.DataFrame:
+    """Without codes of devices whose record answers something else than yes."""
+    answered = (placed["fixed"] != "") & ~placed["value"].str.strip().str.casefold().isin(SAID)
+    refused = placed[answered].drop_duplicates("record")
+    for position, patient in zip(refused["position"].tolist(), refused["patient_id"].tolist(), strict=True):
+        account.quarantine_record(position, patient, ANSWERED)
+    return placed[~answered].reset_index(drop=True)
+
+
 def _is_rate(targets: pd.Series) -> pd.Series:
     """Whether each target is the rate of a drug; a heart rate is none."""
     rates = [target for target in targets.unique() if target.endswith("_rate") and is_drug(target)]
@@ -96,20 +113,55 @@ def _is_rate(targets: pd.Series) -> pd.Series:
 
 
 def _told_again(told: pd.DataFrame) -> pd.DataFrame:
-    """Periods of a rate or a device as moments: the start, every 12 hours, and for a rate a 0 at the end."""
-    rate = _is_rate(told["target"]).to_numpy()
+    """Periods of a rate or a device as moments: what runs at each start and end, and every 12 hours.
+
+    Where periods of one variable overlap, the highest that is open counts: a pump that ends does not stop the next one.
+    A rate is 0 when the last one ended; what comes after a device is for the next record to say.
+    """
     start, end = told["start_us"].to_numpy(), told["end_us"].to_numpy()
     length = np.where(end == NOT_A_TIME, 0, end - start)
-    period = (rate | told["target"].isin(LASTING).to_numpy()) & (length > 0) & (length <= LONGEST_US)
+    lasting = _is_rate(told["target"]) | told["target"].isin(LASTING)
+    period = lasting.to_numpy() & (length > 0) & (length <= LONGEST_US)
     if not period.any():
         return told
-    repeats = np.where(period, (np.maximum(length, 1) - 1) // REPEAT_US, 0)
-    again = np.repeat(np.arange(len(told)), repeats)
-    step = np.arange(again.size) - np.repeat(np.cumsum(repeats) - repeats, repeats) + 1
-    later = told.iloc[again].assign(start_us=start[again] + step * REPEAT_US)
-    stop = told.iloc[np.flatnonzero(period & rate)]
-    stop = stop.assign(start_us=stop["end_us"], value="0")
-    return pd.concat([told, later, stop], ignore_index=True)
+    level = parse_numbers(pa.array(told["value"].to_numpy(dtype=object), pa.string())).values
+    moments: list[tuple[int, int, bool]] = []  # row, time, whether the value is 0
+    places = np.flatnonzero(period)
+    series = told.iloc[places].groupby(["course_id", "target"]).ngroup().to_numpy()
+    order = np.argsort(series, kind="stable")
+    targets = told["target"].array
+    for rows in np.split(places[order], np.flatnonzero(np.diff(series[order])) + 1):
+        target = str(targets[rows[0]])
+        moments += _moments(rows, start[rows], end[rows], np.nan_to_num(level[rows], nan=-1.0), target)
+    again = told.iloc[[row for row, _, _ in moments]].assign(start_us=[time for _, time, _ in moments])
+    stopped = np.array([stop for _, _, stop in moments], dtype=bool)
+    again = again.assign(value=again["value"].mask(stopped, "0"))
+    return pd.concat([told, again], ignore_index=True)
+
+
+def _moments(
+    rows: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    level: NDArray[np.float64],
+    target: str,
+) -> list[tuple[int, int, bool]]:
+    """Further moments of the periods of one variable in one course, beside the start of each."""
+    found: list[tuple[int, int, bool]] = []
+    times = np.unique(np.concatenate((start, end)))
+    until = np.append(times[1:], times[-1])
+    for time, following in zip(times.tolist(), until.tolist(), strict=True):
+        running = np.flatnonzero((start <= time) & (end > time))
+        if running.size:
+            highest = running[np.argmax(level[running])]
+            if start[highest] != time:
+                found.append((int(rows[highest]), time, False))
+            steps = range(time + REPEAT_US, following, REPEAT_US)
+            found += [(int(rows[highest]), step, False) for step in steps]
+        elif target not in LASTING:
+            ended = np.flatnonzero(end == time)
+            found.append((int(rows[ended[0]]), time, True))
+    return found
 
 
 def _account(
@@ -125,6 +177,8 @@ def _account(
     columns = (told.loc[rejected, name].tolist() for name in ("position", "patient_id", "variable"))
     for position, patient, variable, reason in zip(*columns, reasons[rejected].tolist(), strict=True):
         account.quarantine_record(position, patient, f"{reason}; variable {variable}")
+        if variable in PRESSORS:
+            account.notice(PRESSOR_WITHOUT_RATE, patient)
     good = first & ~rejected
     dose = (told["target"] == DOSE).to_numpy()
     account.fate("unknown_code", int((good & unknown).sum()))

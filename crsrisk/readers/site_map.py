@@ -23,6 +23,7 @@ LOOKBACK_DAYS = 90.0
 SERIES_GAP_DAYS = 90.0
 """An engager series ends after this time without a dose; the next dose opens a new course."""
 
+MOST_DAYS = 36_525.0
 SECTIONS = (
     "time_zone", "site", "encoding", "lookback_days", "series_gap_days",
     "codes", "units", "therapies", "courses", "investigational", "csv", "hl7v2",
@@ -130,8 +131,8 @@ def _number(content: Mapping[str, Any], key: str, problems: list[str]) -> float 
     value = content.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        problems.append(f"{key} is no number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_DAYS:
+        problems.append(f"{key} is no number of days above 0, at most {MOST_DAYS:.0f}")
         return None
     return float(value)
 

@@ -18,6 +18,8 @@ STEP_APART_HOURS = 12.0
 """Rising doses of one engager this far apart are steps of its schedule; closer ones may be one dose told twice."""
 BAG_HOURS = 168.0
 """A continuous infusion without a recorded end goes on when the next bag follows within this time: our convention."""
+SAME_DOSE_HOURS = 6.0
+"""A dose this shortly before a stated time zero is probably the one that is meant: asked about, not dropped."""
 CONTINUOUS = "civ"
 DISEASE_OF = {"MRD": "ALL"}
 """Second parts of therapy keys that do not name their disease: residual disease has the code of its leukaemia."""
@@ -29,6 +31,7 @@ class Administration:
 
     product: name of the product, or key of the therapy when the record says it.
     amount_mg: nan when it is not recorded or not readable.
+    pace_mg_h: how quickly it ran, by its rate or by amount and duration; nan when not known.
     row: place of the record.
     """
 
@@ -37,6 +40,12 @@ class Administration:
     amount_mg: float = nan
     end_us: int = NOT_A_TIME
     row: int = 0
+    pace_mg_h: float = nan
+
+    @property
+    def strength(self) -> float:
+        """What a later bag of a continuous infusion must exceed to be a step: the pace, else the amount."""
+        return self.amount_mg if isnan(self.pace_mg_h) else self.pace_mg_h
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,11 @@ class Question:
 
 @dataclass(frozen=True)
 class PatientCourses:
-    """The courses of a patient in order of time, or the question that stands in the way."""
+    """The courses of a patient in order of time, or the question that stands in the way; `stated` by the site."""
 
     courses: tuple[FoundCourse, ...] = ()
     question: Question | None = None
+    stated: bool = False
 
 
 @dataclass
@@ -103,14 +113,14 @@ def find_courses(
     stated = site.courses.get(patient_id, ())
     try:
         if stated:
-            return PatientCourses(tuple(_stated(stated, given, site)))
+            return PatientCourses(tuple(_stated(stated, given, site)), stated=True)
         return PatientCourses(tuple(_found(_distinct(given), diseases, site)))
     except _AskError as error:
         return PatientCourses(question=error.question)
 
 
 def therapy_of(product: str, diseases: Collection[str], site: SiteMap) -> Therapy:
-    """The therapy that a product was given as: stated, or the only one that fits the disease.
+    """The therapy that a product was given as: the only one that fits the disease, else the one that the site states.
 
     Raises:
         _AskError: none or several fit.
@@ -118,13 +128,15 @@ def therapy_of(product: str, diseases: Collection[str], site: SiteMap) -> Therap
     known = {**therapies(), **site.registered}
     if product in known:
         return known[product]
-    stated = site.therapies.get(product)
-    if stated is not None and stated in known:
-        return known[stated]
     possible = [one for one in therapies().values() if one.product == product]
     fitting = [one for one in possible if _fits(one, diseases)] if len(possible) > 1 else possible
     if len(fitting) == 1:
         return fitting[0]
+    stated = site.therapies.get(
+        product
+    )  # of all patients, so it must not overrule what the data say of this one
+    if stated is not None and stated in known and (not fitting or known[stated] in fitting):
+        return known[stated]
     names = (
         ", ".join(one.key for one in fitting or possible)
         or "a key of the catalogue or of [investigational.KEY]"
@@ -132,8 +144,9 @@ def therapy_of(product: str, diseases: Collection[str], site: SiteMap) -> Therap
     raise _AskError(
         Question(
             "WHICH_INDICATION",
-            f"{product} was given: the data do not say as which of {names}; write into the site map under "
-            f'[therapies]: "{product}" = "KEY"',
+            f"{product} was given: the data do not say as which of {names}; write into the site map for this patient, "
+            f'under [courses."PATIENT_ID"]: therapy = "KEY", index_time = "TIME"; or for all patients of whom the data '
+            f'do not say it, under [therapies]: "{product}" = "KEY"',
         )
     )
 
@@ -213,18 +226,35 @@ def _gap_hours(course: _Open, one: Administration) -> float:
 def _take(course: _Open, one: Administration) -> None:
     """Note an administration as a dose of the course, or as one that goes on."""
     latest = course.latest
+    if course.therapy.route == CONTINUOUS and latest is not None:
+        _ask_when_not_comparable(latest, one)
     goes_on = (
         course.therapy.route == CONTINUOUS
         and latest is not None
-        and not one.amount_mg > latest.amount_mg
+        and not one.strength > latest.strength
         and _gap_hours(course, one) <= (BAG_HOURS if latest.end_us == NOT_A_TIME else ASK_WITHIN_HOURS)
     )
     if goes_on or not is_engager(course.therapy):
         course.others.append(one.row)
     else:
+        daily = course.therapy.route == CONTINUOUS and not isnan(one.pace_mg_h)
         course.doses.append(one.row)
-        course.amounts.append(one.amount_mg)
+        course.amounts.append(one.pace_mg_h * 24.0 if daily else one.amount_mg)
     course.latest = one
+
+
+def _ask_when_not_comparable(latest: Administration, one: Administration) -> None:
+    """A bag is a step when it runs faster: both paces must be known, or both amounts and neither pace."""
+    same_kind = isnan(latest.pace_mg_h) == isnan(one.pace_mg_h)
+    if not same_kind or isnan(latest.strength) or isnan(one.strength):
+        raise _AskError(
+            Question(
+                "RATE_OF_INFUSION",
+                "bags of a continuous infusion do not all tell their rate, or amount and duration: whether one is a "
+                "step is not known; deliver rates",
+                (latest.start_us, one.start_us),
+            )
+        )
 
 
 def _ask_when_amounts_are_missing(course: _Open) -> None:
@@ -247,7 +277,7 @@ def _stated(
     """Courses as the site states them; administrations of the therapy from its time zero on are its doses."""
     known = {**therapies(), **site.registered}
     ends = [*(course.index_us for course in stated[1:]), None]
-    found = []
+    distinct, found = _distinct(given), []
     for course, end in zip(stated, ends, strict=True):
         therapy = known.get(course.therapy)
         if therapy is None:
@@ -257,17 +287,28 @@ def _stated(
                     "[courses] names a therapy that neither the catalogue nor the map lists",
                 )
             )
-        inside = [
-            one
-            for one in sorted(given, key=lambda one: (one.start_us, one.row))
-            if one.product in (therapy.product, therapy.key)
-            and one.start_us >= course.index_us
-            and (end is None or one.start_us < end)
-            and one.amount_mg != 0.0
-        ]
+        inside = []
+        for one in distinct:
+            after = (one.start_us - course.index_us) / MICROSECONDS_PER_HOUR
+            if one.amount_mg == 0.0 or (end is not None and one.start_us >= end):
+                continue
+            mine = one.product in (therapy.product, therapy.key)
+            if is_engager(therapy) and mine and after >= 0.0:
+                inside.append(one)
+            elif (is_engager(therapy) and mine and after > -SAME_DOSE_HOURS) or after >= ASK_WITHIN_HOURS:
+                raise _AskError(_not_as_stated(one))
         opened = _Open(therapy, course.index_us)
         for one in inside:
             _take(opened, one)
         _ask_when_amounts_are_missing(opened)
         found.append(opened.closed())
     return found
+
+
+def _not_as_stated(one: Administration) -> Question:
+    return Question(
+        "NOT_AS_STATED",
+        "[courses] states the time zeros of this patient, but a therapy was also given shortly before one, or more "
+        f"than {ASK_WITHIN_HOURS:.0f} h after it without being part of it; correct the time, or state that course too",
+        (one.start_us,),
+    )

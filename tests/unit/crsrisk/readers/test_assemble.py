@@ -225,3 +225,123 @@ def test_a_preliminary_result_without_a_final_one_is_used_and_counted(tmp_path):
 
 def test_no_record_gives_no_course(tmp_path):
     assert len(Assembled(tmp_path, told("crp", "3", unit="mg/L")).part.courses) == 0
+
+
+def rates(*periods: tuple[float, float | None, str]) -> list[Record]:
+    return [
+        told("norepinephrine_rate", "", at, kind="drug", end=end, rate=rate, rate_unit="ug/kg/min")
+        for at, end, rate in periods
+    ]
+
+
+def test_a_pump_that_ends_does_not_stop_the_next_one(tmp_path):
+    made = Assembled(tmp_path, given(), *rates((10, 14, "0.1"), (13.75, 23, "0.2")))
+    found = [(at, value) for at, _, value in made.events]
+    assert found == [(10.0, "0.1"), (13.75, "0.2"), (14.0, "0.2"), (23.0, "0")]
+    assert made.fates == {"course": 1, "event": 2}
+
+
+def test_of_two_pumps_the_higher_rate_counts_while_both_run(tmp_path):
+    made = Assembled(tmp_path, given(), *rates((10, 20, "0.3"), (12, 15, "0.1")))
+    assert [(at, value) for at, _, value in made.events] == [
+        (10.0, "0.3"), (12.0, "0.1"), (12.0, "0.3"), (15.0, "0.3"), (20.0, "0"),
+    ]  # fmt: skip
+
+
+def test_a_cannula_that_stays_charted_does_not_end_ventilation(tmp_path):
+    cannula, ventilator = (
+        told("resp_support", level, at, end=end) for level, at, end in (("1", 0, 60), ("4", 20, 40))
+    )
+    made = Assembled(tmp_path, given(), cannula, ventilator)
+    levels = {at: value for at, _, value in made.events}
+    assert [levels[at] for at in (0.0, 12.0, 20.0, 32.0, 40.0, 52.0)] == ["1", "1", "4", "4", "1", "1"]
+
+
+def test_a_device_code_that_answers_no_is_no_device(tmp_path):
+    site = SiteMap(codes={"x|nppv": "device:resp_support=3"})
+    records = [told("x|nppv", answer, at) for at, answer in ((1, "false"), (2, "true"), (3, ""), (4, "off"))]
+    made = Assembled(tmp_path, given(), *records, site=site)
+    assert made.events == [(2.0, "resp_support", "3"), (3.0, "resp_support", "3")]
+    assert made.fates == {"course": 1, "event": 2, "quarantined": 2}
+
+
+def test_a_disease_that_is_denied_selects_no_indication(tmp_path):
+    disease = Record("condition", "condition", "p1", "urn:crsrisk|disease:ALL", value="false")
+    record = given()._replace(codes="urn:crsrisk|product:tisa-cel")
+    made = Assembled(tmp_path, record, disease)
+    assert [asked.code for _, asked in made.part.questions] == ["WHICH_INDICATION"]
+
+
+def test_an_impossible_dose_is_a_question_not_a_shorter_series(tmp_path):
+    doses = [
+        given("tec_MM", at, value=value, unit="mg") for at, value in ((0, "4.5"), (72, "22500"), (144, "110"))
+    ]
+    made = Assembled(tmp_path, *doses)
+    assert [asked.code for _, asked in made.part.questions] == ["DOSE_WITHOUT_AMOUNT"]
+
+
+def test_the_unit_that_the_site_states_for_doses_counts_for_the_dose_clock(tmp_path):
+    doses = [given("tec_MM", at, value=value) for at, value in ((0, "4.5"), (72, "22.5"))]
+    made = Assembled(tmp_path, *doses, site=SiteMap(units={"bsab_dose": "mg"}))
+    assert made.events == [(0.0, "bsab_dose", "4.5"), (72.0, "bsab_dose", "22.5")]
+
+
+def test_a_continuous_infusion_told_by_its_rate_has_what_runs_in_a_day_as_dose(tmp_path):
+    rising = [
+        given("blina_RRALL", at, rate=rate, rate_unit="ug/d")._replace(end_us=ZERO + (at + 168) * HOUR)
+        for at, rate in ((0, "9"), (168, "28"))
+    ]
+    made = Assembled(tmp_path, *rising)
+    assert made.events == [(0.0, "bsab_dose", "9"), (168.0, "bsab_dose", "28")]
+    assert made.part.events["unit"].tolist() == ["ug", "ug"]
+
+
+def test_a_pressor_in_a_unit_that_can_not_be_used_is_told_to_the_site(tmp_path):
+    record = told("norepinephrine_rate", "", 2, kind="drug", end=28, rate="5", rate_unit="mL/h")
+    made = Assembled(tmp_path, given(), record)
+    assert list(made.account["notices"].values()) == [1]
+
+
+def test_a_stay_before_the_course_does_not_end_its_follow_up(tmp_path):
+    old = Record("stay", "stay", "p1", "", ZERO - 400 * DAY, ZERO - 390 * DAY)
+    open_ = Record("stay", "stay", "p1", "", ZERO - DAY)
+    made = Assembled(tmp_path, given(), old, open_, told("crp", "3", 240, "mg/L"))
+    assert made.part.courses["follow_up_hours"].tolist() == [240.0]
+
+
+def test_death_ends_follow_up(tmp_path):
+    stay = Record("stay", "stay", "p1", "", ZERO - HOUR, ZERO + 40 * DAY)
+    made = Assembled(tmp_path, given(), stay, told("death", "1", 72))
+    assert made.part.courses["follow_up_hours"].tolist() == [72.0]
+
+
+def test_what_lies_after_the_conversion_has_not_happened(tmp_path):
+    records = [given(), told("crp", "3", 24, "mg/L"), told("crp", "3", 24 * 365 * 100, "mg/L")]
+    with Account(tmp_path / "q.csv") as account:
+        account.records(3)
+        table = pa.Table.from_batches(list(batches(records)))
+        part = assemble(table, SiteMap(), account, now_us=ZERO + 30 * DAY)
+        account.verify()
+    assert len(part.events) == 1
+    assert part.courses["follow_up_hours"].tolist() == [24.0]
+    assert "FUTURE" in (tmp_path / "q.csv").read_text()
+
+
+def test_a_weight_corrected_later_is_no_baseline(tmp_path):
+    corrected = told("weight", "99", -2, "kg", known_us=ZERO + 3 * DAY)
+    assert Assembled(tmp_path, given(), told("weight", "61", -5, "kg"), corrected).part.courses[
+        "weight"
+    ].tolist() == [61]
+
+
+def test_codings_that_contradict_each_other_are_set_aside(tmp_path):
+    both = told("crp", "3", unit="mg/L")._replace(codes="urn:crsrisk|crp\x1furn:crsrisk|ferritin")
+    made = Assembled(tmp_path, given(), both)
+    assert made.fates == {"course": 1, "quarantined": 1}
+    assert "CONTRADICTING_CODES" in made.quarantine
+
+
+def test_a_condition_that_stands_for_a_grade_is_set_aside(tmp_path):
+    condition = Record("condition", "condition", "p1", "x|D89.833", ZERO)
+    made = Assembled(tmp_path, given(), condition, site=SiteMap(codes={"x|D89.833": "grade:ASTCT"}))
+    assert made.fates == {"course": 1, "quarantined": 1}

@@ -71,7 +71,8 @@ def test_a_map_that_names_what_does_not_exist_is_refused(content, said):
     [
         ({"zone": "UTC"}, "'zone' is not known"),
         ({"time_zone": "Tokyo"}, "time_zone 'Tokyo' is not known"),
-        ({"lookback_days": -1}, "no number above 0"),
+        ({"lookback_days": -1}, "no number of days above 0"),
+        ({"lookback_days": float("inf")}, "at most 36525"),
         ({"codes": {"a": 1}}, "other than text"),
         ({"codes": []}, "no table"),
         ({"courses": {"p": {"therapy": "x"}}}, "entry 1 of"),
@@ -102,3 +103,8 @@ def test_several_stated_courses_of_one_patient_are_sorted():
     found = site_map({"courses": {"p": [{"therapy": "tec_MM", "index_time": time} for time in times]}})
     stated = found.courses["p"]
     assert stated[0].index_us < stated[1].index_us
+
+
+def test_codings_that_stand_for_different_things_contradict_each_other():
+    assert of(("http://loinc.org", "1988-5"), ("http://loinc.org", "2276-4")).kind == "contradicting"
+    assert of(("http://loinc.org", "1988-5"), ("http://loinc.org", "76485-2")) == Meaning("variable", "crp")

@@ -41,7 +41,35 @@ def test_the_newer_version_counts_in_either_order(tmp_path, order):
 
 
 def test_a_number_decides_where_the_time_does_not(tmp_path):
-    assert settled(tmp_path, crp("80", revision=2), crp("8", revision=1)) == (["80"], {"superseded": 1})
+    versions = [crp("80", revision=2, known_us=5 * HOUR), crp("8", revision=1)]
+    assert settled(tmp_path, *versions) == (["80"], {"superseded": 1})
+
+
+def test_a_correction_that_does_not_say_when_it_was_made_is_set_aside(tmp_path):
+    versions = [crp("80", revision=2), crp("8", revision=1)]
+    assert settled(tmp_path, *versions) == ([], {"superseded": 1, "quarantined": 1})
+
+
+def test_a_withdrawal_without_a_revision_is_the_last_word(tmp_path):
+    versions = [crp("80", revised_us=3 * HOUR, revision=4), crp("", status="withdrawn")]
+    assert settled(tmp_path, *versions) == ([], {"superseded": 1, "withdrawn": 1})
+
+
+@pytest.mark.parametrize("status", ["final", "preliminary"])
+def test_what_is_told_again_is_known_since_the_first_report(tmp_path, status):
+    first = crp("8", known_us=2 * HOUR, revised_us=2 * HOUR, status=status)
+    again = crp("8", known_us=80 * HOUR, revised_us=80 * HOUR)
+    with Account(tmp_path / "quarantine.csv") as account:
+        assert settle(pd.DataFrame([first, again]), account)["known_us"].tolist() == [2 * HOUR]
+        unreported = again._replace(known_us=NOT_A_TIME)
+        assert settle(pd.DataFrame([first, unreported]), account)["known_us"].tolist() == [2 * HOUR]
+
+
+def test_the_same_with_another_time_of_report_is_no_conflict(tmp_path):
+    assert settled(tmp_path, crp("8", known_us=2 * HOUR), crp("8", known_us=3 * HOUR)) == (
+        ["8"],
+        {"superseded": 1},
+    )
 
 
 def test_a_withdrawn_version_removes_the_earlier_ones(tmp_path):
@@ -53,7 +81,8 @@ def test_a_withdrawn_version_removes_the_earlier_ones(tmp_path):
 
 
 def test_without_revisions_the_later_status_counts(tmp_path):
-    assert settled(tmp_path, crp("80"), crp("8", status="preliminary")) == (["80"], {"superseded": 1})
+    final = crp("80", known_us=5 * HOUR)
+    assert settled(tmp_path, final, crp("8", status="preliminary")) == (["80"], {"superseded": 1})
     assert settled(tmp_path, crp("80"), crp("", status="withdrawn")) == (
         [],
         {"superseded": 1, "withdrawn": 1},

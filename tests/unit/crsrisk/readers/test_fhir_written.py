@@ -19,7 +19,7 @@ from tests.fhir_builders import read
 
 COURSES = """course_id,patient_id,therapy,index_time,site,sex,age,follow_up_hours,bm_blasts_pct
 c1,{first},axi-cel_LBCL3L,2026-11-01T09:00:00.000001+09:00,A,female,61.25,240,12.5
-c2,{second},tec_MM,2026-11-03T09:00:00+09:00,B,male,70,300,
+c2,{second},tec_MM,2026-11-03T09:00:00+09:00,B,male,70,72,
 c3,p3,glofit_DLBCL,2026-11-05T09:00:00+09:00,,unknown,,,
 """
 EVENTS = """course_id,time,available_time,variable,value,unit,comparator,source_id

@@ -125,7 +125,7 @@ def test_therapies_of_the_ward_travel_in_the_map(tmp_path):
         "x-cel",
         {"name": 'x "new"', "class": "cart", "targets": ["CD19"], "setting": "heme", "source": "protocol"},
     )
-    folder = tmp_path / "cohort"
+    folder = tmp_path / "given"
     courses = pd.DataFrame(
         {
             "course_id": ["c"],

@@ -159,3 +159,42 @@ def test_a_single_dose_without_an_amount_opens_the_course():
 
 def test_leukaemia_alone_does_not_say_whether_blinatumomab_is_for_residual_disease():
     assert question([dose(0, 0.009, "blina")], {"ALL"}) == "WHICH_INDICATION"
+
+
+def test_what_the_site_says_of_all_does_not_overrule_the_disease_of_one():
+    site = SiteMap(therapies={"tisa-cel": "tisa-cel_LBCL"})
+    assert courses([infusion(0, "tisa-cel")], {"ALL"}, site)[0][0] == "tisa-cel_ALL"
+    assert courses([infusion(0, "tisa-cel")], (), site)[0][0] == "tisa-cel_LBCL"
+    assert question([infusion(0, "tisa-cel")], {"ALL", "FL"}, site) == "WHICH_INDICATION"
+
+
+def test_bags_of_one_rate_are_one_dose_whatever_their_size():
+    small = Administration(0, "blina_RRALL", 0.028, DAY, 0, pace_mg_h=0.028 / 24)
+    large = Administration(DAY, "blina_RRALL", 0.112, 5 * DAY, 10, pace_mg_h=0.028 / 24)
+    assert [doses for _, _, doses in courses([small, large])] == [(0,)]
+
+
+def test_a_rate_that_rises_is_a_dose():
+    slow = Administration(0, "blina_RRALL", 0.063, 7 * DAY, 0, pace_mg_h=0.009 / 24)
+    quick = Administration(7 * DAY, "blina_RRALL", 0.196, 14 * DAY, 70, pace_mg_h=0.028 / 24)
+    assert [doses for _, _, doses in courses([slow, quick])] == [(0, 70)]
+
+
+def test_bags_that_do_not_tell_how_quickly_they_ran_are_a_question():
+    assert question([dose(0, product="blina_RRALL"), dose(7, product="blina_RRALL")]) == "RATE_OF_INFUSION"
+
+
+def test_a_dose_shortly_before_the_stated_time_zero_is_asked_about():
+    site = SiteMap(courses={"p1": (StatedCourse("tec_MM", DAY + 300_000_000),)})
+    assert question([dose(1, 6), dose(4, 30)], (), site) == "NOT_AS_STATED"
+
+
+def test_a_therapy_that_the_stated_courses_do_not_name_is_asked_about():
+    site = SiteMap(courses={"p1": (StatedCourse("tec_MM", 0),)})
+    assert question([dose(0, 6), infusion(60, "cilta-cel_MM4L")], (), site) == "NOT_AS_STATED"
+
+
+def test_a_dose_told_twice_is_one_dose_of_a_stated_course_too():
+    site = SiteMap(courses={"p1": (StatedCourse("tec_MM", 0),)})
+    twice = [dose(0, 6), Administration(0, "tec_MM", 6.0, row=5), dose(3, 30)]
+    assert courses(twice, (), site) == [("tec_MM", 0.0, (0, 30))]
