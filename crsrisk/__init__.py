@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         simulate,
         template,
         train,
+        write_features,
     )
 
 _HOMES = dict.fromkeys(("Cohort", "read_cohort", "write_cohort"), "crsrisk.cohort") | dict.fromkeys(
@@ -66,6 +67,7 @@ _HOMES = dict.fromkeys(("Cohort", "read_cohort", "write_cohort"), "crsrisk.cohor
         "simulate",
         "template",
         "train",
+        "write_features",
     ),
     "crsrisk.verbs",
 )
@@ -94,6 +96,7 @@ __all__ = [
     "template",
     "train",
     "write_cohort",
+    "write_features",
 ]
 
 

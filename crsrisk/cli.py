@@ -211,12 +211,21 @@ def grade(cohort: CohortFolder, out: OutFile, as_json: AsJson = False) -> None:
 
 @app.command()
 @_refusing
-def features(cohort: CohortFolder, out: OutFile, landmarks: Landmarks = "", as_json: AsJson = False) -> None:
-    """Compute the feature table: a row per course, dose and landmark."""
-    table = verbs.features(cohort, landmarks=_hours(landmarks))
-    _write(table.frame(), out)
-    facts = {"file": str(out), "rows": len(table.rows), "features": len(table.names)}
-    _print(facts, f"{facts['rows']} rows x {facts['features']} features in {out}", as_json)
+def features(
+    cohort: CohortFolder,
+    out: OutFile,
+    landmarks: Landmarks = "",
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, e.g. tcp://10.0.0.5:8786.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the feature table, part by part: a row per course, dose and landmark."""
+    with _progress() as progress:
+        written = verbs.write_features(
+            cohort, out, landmarks=_hours(landmarks), scheduler=scheduler, progress=progress
+        )
+    again = f", {written.reused} of {written.parts} parts kept from before" if written.reused else ""
+    told = f"{written.rows} rows x {written.features} features in {out}{again}"
+    _print(written.to_dict(), told, as_json)
 
 
 @app.command()

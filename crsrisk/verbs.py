@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crsrisk.readers.convert import Conversion
     from crsrisk.simulator import Simulation
     from features.matrix import FeatureTable
+    from features.stream import StreamedFeatures
     from serving.demo import Demonstration
     from serving.estimate import Models
     from training.crossvalidate import CrossValidation
@@ -89,8 +90,7 @@ def convert(
     """
     from crsrisk.readers.convert import convert as run
 
-    folder = _new_folder(out)
-    return run(source_format, source, folder, site=None if map is None else Path(map), parquet=parquet)
+    return run(source_format, source, out, site=None if map is None else Path(map), parquet=parquet)
 
 
 def export(cohort: str | Path | Cohort, out: str | Path, *, to: str) -> Path:
@@ -128,7 +128,7 @@ def check(cohort: str | Path, *, folds: str | Path | None = None) -> QualityRepo
     """
     from crsrisk.quality import check as run
 
-    return run(cohort) if folds is None else run(cohort, folds=Path(folds))
+    return run(cohort, folds=folds)
 
 
 def grade(cohort: str | Path | Cohort) -> pd.DataFrame:
@@ -153,6 +153,30 @@ def features(
 
     chosen = FEATURES if all_roles else predictors()
     return compute_features(_cohort(cohort), landmarks or DEFAULT_LANDMARKS, features=chosen)
+
+
+def write_features(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    landmarks: Sequence[float] | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> StreamedFeatures:
+    """The feature table of a cohort folder of any size as a file, part by part, with the memory of one part.
+
+    A call that was interrupted is continued by the same call.
+
+    Args:
+        cohort: folder.
+        out: file to write, .parquet or .csv.
+        landmarks: hours after each dose.
+        scheduler: address of a Dask scheduler whose workers see both paths; None computes here.
+        progress: told about every finished part.
+    """
+    from features.stream import stream_features as run
+
+    return run(cohort, out, landmarks, scheduler=scheduler, progress=progress)
 
 
 def crossvalidate(

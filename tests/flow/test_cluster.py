@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,8 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
+from typer.testing import CliRunner
 
 import features.cluster
+from crsrisk.cli import app
 from crsrisk.cohort import Cohort, write_cohort
 from crsrisk.errors import CohortError, CrsRiskError
 from features.cluster import task
@@ -53,6 +56,16 @@ def test_two_workers_write_the_table_of_one_process(folder, cluster, alone, tmp_
     assert told.parts > 6
     assert told.file.read_bytes() == alone.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_the_command_line_gives_the_work_to_a_cluster(folder, cluster, tmp_path):
+    asked = ["features", str(folder), "--landmarks", "0,24", "--json", "--out"]
+    for name, more in (("here.csv", []), ("there.csv", ["--scheduler", cluster.scheduler_address])):
+        result = CliRunner().invoke(app, [*asked, str(tmp_path / name), *more])
+        assert result.exit_code == 0, result.stderr
+        told = json.loads(result.stdout)
+        assert told["rows"] == len((tmp_path / name).read_text(encoding="utf-8").splitlines()) - 1
+    assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
 
 
 def test_a_worker_killed_in_mid_run_changes_nothing(folder, cluster, alone, tmp_path):
