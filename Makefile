@@ -41,7 +41,7 @@ static: $(VENV)/.dev                ## format, lint, types, layers
 check: static test                  ## everything that CI runs
 
 bench: $(VENV)/.dev                 ## make bench NAME=features (all without NAME)
-	$(BIN)/python -m benchmarks $(NAME)
+	PYTHONPATH=. $(BIN)/python -m benchmarks $(NAME)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info crsrisk_data
