@@ -96,8 +96,8 @@ def demonstrate(
         if progress is not None:
             progress(f"demo: {what}", number, STEPS)
 
-    places = {"tracking_uri": settings.tracking_uri, "store_url": settings.store_url}
-    real = real_champions(**places)
+    tracking_uri, store_url = settings.tracking_uri, settings.store_url
+    real = real_champions(tracking_uri=tracking_uri, store_url=store_url)
     if real:
         raise CrsRiskError(
             f"{', '.join(real)} answer for real patients here, and a demonstration must not replace them; set "
@@ -123,15 +123,23 @@ def demonstrate(
         n_folds=FOLDS,
         refits=REFITS,
         progress=progress,
-        **places,
+        tracking_uri=tracking_uri,
+        store_url=store_url,
     )
     step(3, "trained and registered")
     promoted = [
-        promote(r.info.name, r.info.version, REASON, demonstration=True, **places)
-        for r in training.registered
+        promote(
+            one.info.name,
+            one.info.version,
+            REASON,
+            demonstration=True,
+            tracking_uri=tracking_uri,
+            store_url=store_url,
+        )
+        for one in training.registered
     ]
     step(4, "promoted")
-    models, _ = load_champions(**places)
+    models, _ = load_champions(tracking_uri, store_url)
     ward = make_ward(folder / "ward", seed=seed + WARD_SEED)
     risks = Scorer(models).score_cohort(ward)
     risks_file = folder / "risks.csv"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from training.model import RiskModel
     from training.pipeline import TrainedFamily
 
-ROW = ("course", "dose", "landmark_hours", "horizon")  # names one labelled row, over trainings
+ROW = ("course", "dose", "landmark_hours", "horizon")  # names one labelled row, over trainings; all text
 ABOUT = ("patient", *SUBGROUPS, "severe", "weight")
-NUMBERS = ("dose", "landmark_hours", "severe", "weight")
+NUMBERS = ("severe", "weight")
 _HEX = 20  # 80 bits: no two ids of a hospital fall together
 
 
@@ -151,11 +151,13 @@ def error_findings(cohort: Cohort) -> int:
 def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:
     """Labelled rows with `course`, `patient` and `horizon` in the evidence's words."""
     rest = rows["rest_of_window"].to_numpy(dtype=bool)
-    hours = rows["horizon_hours"].to_numpy(dtype=np.float64)
+    horizons = rows["horizon_hours"].tolist()
     return rows.assign(
         course=pseudonyms.column(rows["course_id"], "course"),
         patient=pseudonyms.column(rows["patient_id"], "patient"),
-        horizon=["rest" if whole else f"{hour:g}" for hour, whole in zip(hours, rest, strict=True)],
+        dose=[f"{dose}" for dose in rows["dose"].tolist()],
+        landmark_hours=[f"{hours:g}" for hours in rows["landmark_hours"].tolist()],
+        horizon=["rest" if whole else f"{hour:g}" for hour, whole in zip(horizons, rest, strict=True)],
     )
 
 

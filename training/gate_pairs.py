@@ -113,7 +113,7 @@ def _known(champion: Side, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _new(challenger: Side, champion: Side) -> pd.DataFrame:
     """What this champion said, when the challenger was trained, of patients new to it."""
-    empty = pd.DataFrame({**{name: pd.Series(dtype="str") for name in ROW}, "champion": [], "group": []})
+    empty = pd.DataFrame(columns=[*ROW, "champion", "group"], dtype="str").astype({"champion": "float64"})
     if challenger.on_new is None or challenger.scored != champion.digest:
         return empty
     return challenger.on_new.rename(columns={"risk": "champion"}).assign(group="new")

@@ -1,7 +1,7 @@
 """The limits of the gate: one row per limit with its unit and its reason. They are our conventions.
 
 None is from a paper: the literature gives methods for intervals, not margins for this decision. They were set so
-that simulated challengers that are better pass and those that are worse don't (docs/decisions/0161); a change
+that simulated challengers that are better pass and those that are worse don't (docs/decisions/0190); a change
 belongs into that note.
 """
 
@@ -113,14 +113,14 @@ RULES = (
     Rule(
         "net_benefit",
         "least_difference",
-        -0.05,
+        -0.10,
         "share of the event rate, challenger - champion at each threshold",
-        "a twentieth of what a perfect model gains over treating nobody",
+        "a tenth of what a perfect model gains over treating nobody is refused however wide the interval",
     ),
     Rule(
         "net_benefit",
         "least_certain",
-        -0.01,
+        -0.02,
         "share of the event rate, challenger - champion at each threshold",
         "a smaller loss is refused when the interval, widened for the number of thresholds, says that it is one",
     ),

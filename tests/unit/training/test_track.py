@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,17 +12,10 @@ import pytest
 
 from crsrisk.errors import CrsRiskError, ModelError
 from tests.toy_models import offset_model, tree_model
-from training.track import (
-    FamilyRun,
-    Metric,
-    list_models,
-    load_champions,
-    load_registered,
-    load_uri,
-    log_training,
-    promote,
-    tree_files,
-)
+from training.champions import list_models, load_champions, load_registered, load_uri
+from training.promotions import promote
+from training.registry import tree_files
+from training.track import FamilyRun, Metric, log_training
 
 pytestmark = pytest.mark.xdist_group("track")
 
@@ -51,6 +45,15 @@ def figure():
     drawn = Figure()
     drawn.subplots().plot([0, 1], [0, 1])
     return drawn
+
+
+def simulated(model):
+    """The model as if its patients did not exist: such a one is promoted by a demonstration, without the gate."""
+    return replace(model, simulated=True)
+
+
+def show(name, version, reason, uri):
+    return promote(name, version, reason, demonstration=True, tracking_uri=uri)
 
 
 def log(uri, *models, **changes):
@@ -218,22 +221,23 @@ def test_artefacts_of_a_local_registry_lie_beside_its_database(shared):
 
 
 def test_promotion_sets_the_champion_and_keeps_reason_and_predecessor(own):
-    log(own, tree_model())
-    log(own, tree_model(seed=2))
+    log(own, simulated(tree_model()))
+    log(own, simulated(tree_model(seed=2)))
     assert load_champions(own) == ({}, {})
-    first = promote(NAME, "1", "first model", tracking_uri=own)
+    first = show(NAME, "1", "first model", own)
     assert (first["version"], first["reason"], first["previous"]) == ("1", "first model", None)
-    second = promote(NAME, "2", "more events", tracking_uri=own)
+    second = show(NAME, "2", "more events", own)
     assert (second["version"], second["previous"]) == ("2", "1")
     models, refused = load_champions(own)
     assert models["cd19_cart"][1].version == "2"
-    assert models["cd19_cart"][0] == tree_model(seed=2)
+    assert models["cd19_cart"][0] == simulated(tree_model(seed=2))
     assert refused == {}
     by_version = {m["version"]: m for m in list_models(own)}
     assert by_version["2"]["aliases"] == ["challenger", "champion"]
     assert by_version["1"]["aliases"] == []
     assert by_version["2"]["promoted"]["reason"] == "more events"
     assert by_version["2"]["promoted"]["previous"] == "1"
+    assert str(client(own).get_registered_model(NAME).aliases["champion"]) == "2"
 
 
 def test_a_promotion_without_a_reason_is_refused(own):
@@ -252,10 +256,10 @@ def two_versions(empty_registry, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     shutil.copytree(empty_registry, folder, dirs_exist_ok=True)
     uri = f"sqlite:///{folder}/mlflow.db"
-    log(uri, tree_model(), offset_model())
-    promote(NAME, "1", "first", tracking_uri=uri)
-    promote("crsrisk-bcma_cart", "1", "first", tracking_uri=uri)
-    log(uri, tree_model(seed=2))
+    log(uri, simulated(tree_model()), simulated(offset_model()))
+    show(NAME, "1", "first", uri)
+    show("crsrisk-bcma_cart", "1", "first", uri)
+    log(uri, simulated(tree_model(seed=2)))
     return uri
 
 
@@ -286,7 +290,7 @@ def altered(file, change):
 def test_an_altered_version_is_neither_promoted_nor_does_it_replace_the_champion(two_versions, path, change):
     with altered(version_folder(two_versions, version="2") / path, change):
         with pytest.raises(ModelError):
-            promote(NAME, "2", "more events", tracking_uri=two_versions)
+            show(NAME, "2", "more events", two_versions)
         if path.startswith("artifacts/"):
             with pytest.raises(ModelError):
                 load_registered(NAME, "2", tracking_uri=two_versions)
@@ -340,14 +344,16 @@ import os, sys
 sys.path.insert(0, {root!r})
 import mlflow  # noqa: F401  # once, before the children
 from tests.toy_models import offset_model, tree_model
-from training.track import FamilyRun, list_models, load_registered, log_training, promote
-import shutil
+from dataclasses import replace
 from pathlib import Path
+from training.champions import list_models, load_registered
+from training.promotions import promote
+from training.track import FamilyRun, log_training
 first = Path({folder!r}) / "first"
 uri = "sqlite:///" + str(first / "mlflow.db")
-runs = [FamilyRun(model=tree_model()), FamilyRun(model=offset_model())]
+runs = [FamilyRun(model=replace(model, simulated=True)) for model in (tree_model(), offset_model())]
 log_training(runs, dataset_digest="a", params={{}}, tracking_uri=uri)
-promote({name!r}, "1", "first", tracking_uri=uri)
+promote({name!r}, "1", "first", demonstration=True, tracking_uri=uri)
 for step in range(1, 10):
     child = os.fork()
     if child == 0:
