@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +26,14 @@ from crsrisk.simulator import simulate
 from crsrisk.writers.fhir import write_fhir
 
 COURSES, SEED, ROUNDS = 60, 11, 9
+MANY = (50, 500)
 TARGET = 4.0
+CHILD = """
+import resource, sys
+from crsrisk.readers.convert import convert
+convert("fhir", sys.argv[1], sys.argv[2])
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024)
+"""
 THERAPIES = ["axi-cel_LBCL3L", "tec_MM"]
 
 
@@ -117,7 +126,7 @@ def _interleaved(a: Callable[[], object], b: Callable[[], object], rounds: int) 
 
 
 def main() -> int:
-    """Reader against json.loads, for Bulk Data and for one Bundle; then the whole conversion."""
+    """Reader against json.loads, for Bulk Data and for one Bundle; then the whole conversion and its memory."""
     from crsrisk.readers.convert import convert
 
     figures = Figures("ingest")
@@ -151,7 +160,20 @@ def main() -> int:
         )
         whole = _seconds(lambda: convert("fhir", folder, Path(place) / "converted"))
         figures.add("convert, resources per second", round(resources / whole), "none", ok=True)
+        _memory(figures, Path(place))
     return figures.finish()
+
+
+def _memory(figures: Figures, place: Path) -> None:
+    """Peak of memory of the whole conversion, in a process of its own, for deliveries of two sizes."""
+    for courses in MANY:
+        folder = make_folder(place / f"many{courses}", courses)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        command = [sys.executable, "-c", CHILD, str(folder), str(place / f"converted{courses}")]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak = int(told) / 2**30
+        what = f"peak of memory of convert, {courses} courses in {size / 1e6:.0f} MB, GiB"
+        figures.add(what, round(peak, 3), "at most 1", ok=peak <= 1)
 
 
 if __name__ == "__main__":
