@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -18,7 +18,7 @@ import typer
 
 from crsrisk import verbs
 from crsrisk._version import __version__
-from crsrisk.errors import CrsRiskError
+from crsrisk.errors import CrsRiskError, GateError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,11 +278,14 @@ def score(
     model: Annotated[
         str | None, typer.Option(help="models:/NAME/VERSION or models:/NAME@ALIAS; champions when absent.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Time with offset: by the champions of then, to compute risks again.")
+    ] = None,
     landmarks: Landmarks = "",
     as_json: AsJson = False,
 ) -> None:
     """Risks for a whole cohort, with intervals and top contributions."""
-    risks = verbs.score(cohort, model=model, landmarks=_hours(landmarks))
+    risks = verbs.score(cohort, model=model, at=at, landmarks=_hours(landmarks))
     _write(risks, out)
     abstained = int(risks["abstained"].sum())
     notes = [note for note in risks["notes"].unique().tolist() if note]
@@ -296,18 +299,48 @@ def score(
 def promote(
     name: Annotated[str, typer.Argument(help="Registered model, e.g. crsrisk-cd19_cart.")],
     version: Annotated[str, typer.Argument(help="Version to make champion.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept with the version.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; is kept in the ledger.")],
+    cohort: Annotated[Path | None, typer.Option("--cohort", help="Validation cohort to judge on.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a complete, unaltered version the champion."""
-    promoted = verbs.promote(name, version, reason=reason)
-    _print(promoted, f"{name} version {version} is champion", as_json)
+    """Make a version the champion, where the gate lets it pass; a refusal names the failing rows."""
+    try:
+        entry = verbs.promote(name, version, reason=reason, cohort=cohort)
+    except GateError as refused:
+        if as_json:
+            _print(refused.verdict, "", as_json)
+        raise
+    _print(entry, _told(entry), as_json)
 
 
 @app.command()
 @_refusing
-def models(as_json: AsJson = False) -> None:
-    """List registered versions and which of them is champion."""
+def rollback(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. crsrisk-cd19_cart.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; is kept in the ledger.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="Earlier champion; the one before when absent.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the champion before the present one answer again."""
+    entry = verbs.rollback(name, reason=reason, to=to)
+    _print(entry, _told(entry), as_json)
+
+
+@app.command()
+@_refusing
+def models(
+    history: Annotated[
+        bool, typer.Option("--history", help="The ledger: who decided what, when, why, on which evidence.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List registered versions and which of them is champion, or the ledger of champions."""
+    if history:
+        entries = verbs.history()
+        _print(entries, "\n".join(map(_told, entries)) or "nothing was decided yet", as_json)
+        return
     listed = verbs.models()
     lines = [
         f"{m['name']}  version {m['version']}  {m['strategy']}  {', '.join(m['aliases']) or '-'}"
@@ -337,6 +370,17 @@ def doctor(as_json: AsJson = False) -> None:
     _print(findings, "\n".join(lines), as_json)
     if not all(f["ok"] for f in findings):
         raise typer.Exit(1)
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """An entry of the ledger as lines: the decision, then the rows of the gate."""
+    before = f" (before: version {entry['previous']})" if entry["previous"] else ""
+    decided = (
+        f"{entry['sequence']}  {entry['time']}  {entry['who']}: {entry['action']} {entry['name']} version "
+    )
+    rows = entry["evidence"].get("rows", [])
+    answers = [f"   {'passed' if r['passed'] else 'FAILED'}  {r['row']}: {r['sentence']}" for r in rows]
+    return "\n".join([f"{decided}{entry['version']}{before}: {entry['reason']}", *answers])
 
 
 def _hours(text: str) -> tuple[float, ...] | None:

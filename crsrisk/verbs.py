@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from crsrisk.errors import CrsRiskError, ModelError
 from crsrisk.settings import load_settings
@@ -211,48 +212,60 @@ def train(
     """
     from training.publish import train_and_register
 
-    uri = load_settings().tracking_uri
     return train_and_register(
-        _cohort(cohort), family=family, trials=trials, seed=seed, tracking_uri=uri, progress=progress
+        _cohort(cohort), family=family, trials=trials, seed=seed, progress=progress, **_places()
     )
 
 
 def score(
-    cohort: str | Path | Cohort, *, model: str | None = None, landmarks: Sequence[float] | None = None
+    cohort: str | Path | Cohort,
+    *,
+    model: str | None = None,
+    at: str | None = None,
+    landmarks: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Risks of a whole cohort with intervals and top contributions: a row per course, dose, landmark, horizon.
 
     Args:
         cohort: folder or Cohort.
         model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`; the champion of each family when None.
+        at: ISO 8601 time with offset: by the champions of that moment, to compute past predictions again.
         landmarks: hours after the latest dose.
     """
     from features.matrix import DEFAULT_LANDMARKS
     from serving.scorer import Scorer
 
-    return Scorer(load_models(model)).score_cohort(_cohort(cohort), landmarks or DEFAULT_LANDMARKS)
+    return Scorer(load_models(model, at=at)).score_cohort(_cohort(cohort), landmarks or DEFAULT_LANDMARKS)
 
 
-def score_patient(body: Mapping[str, Any], *, model: str | None = None) -> dict[str, Any]:
-    """The answer of `POST /v1/risk` to its body, without a service."""
+def score_patient(
+    body: Mapping[str, Any], *, model: str | None = None, at: str | None = None
+) -> dict[str, Any]:
+    """The answer of `POST /v1/risk` to its body, without a service; `model` and `at` as for `score`."""
     from serving.scorer import Scorer
 
-    return Scorer(load_models(model)).score(body)
+    return Scorer(load_models(model, at=at)).score(body)
 
 
-def load_models(model: str | None = None) -> Models:
-    """The champion of each family, or the one model of the address, verified.
+def load_models(model: str | None = None, *, at: str | None = None) -> Models:
+    """The champion of each family, or the one model of the address, verified; `at`: the champions of then.
 
     Raises:
         ModelError: no champion yet, or a model whose files can't be trusted.
+        CrsRiskError: `model` and `at` together, or `at` is no time with offset.
     """
-    from training.track import load_champions, load_uri
+    from training.champions import load_champions, load_uri
+    from training.promotions import load_champions_at
 
-    uri = load_settings().tracking_uri
+    places = _places()
+    if model is not None and at is not None:
+        raise CrsRiskError("a model and a time: a version is the same at any time; give one of the two")
     if model is not None:
-        found, info = load_uri(model, tracking_uri=uri)
+        found, info = load_uri(model, **places)
         return {str(found.family): (found, info)}
-    champions, refused = load_champions(uri)
+    if at is not None:
+        return load_champions_at(_moment(at), **places)
+    champions, refused = load_champions(**places)
     if not champions:
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise ModelError(
@@ -262,18 +275,47 @@ def load_models(model: str | None = None) -> Models:
     return champions
 
 
-def promote(name: str, version: str, *, reason: str) -> dict[str, Any]:
-    """Make a complete, unaltered version the champion; says what it replaced and why."""
-    from training.track import promote as run
+def promote(
+    name: str, version: str, *, reason: str, cohort: str | Path | Cohort | None = None
+) -> dict[str, Any]:
+    """Make a version the champion, where the gate lets it pass; what was decided, as the ledger keeps it.
 
-    return run(name, version, reason, tracking_uri=load_settings().tracking_uri)
+    Args:
+        name: registered name, `crsrisk-<family>`.
+        version: number of the version.
+        reason: why, for the ledger.
+        cohort: validation cohort on which challenger and champion are judged; None: the patients of the
+            training, each by a model that had not seen it.
+
+    Raises:
+        GateError: the gate refuses; names the rows. The refusal stands in the ledger.
+        PromotionConflictError: another decision came between; nothing was changed.
+    """
+    from training.promotions import promote as run
+
+    validation = None if cohort is None else _cohort(cohort)
+    return run(name, version, reason, cohort=validation, **_places())
+
+
+def rollback(name: str, *, reason: str, to: str | None = None) -> dict[str, Any]:
+    """Let the champion before the present one answer again, or an earlier one that `to` names."""
+    from training.promotions import rollback as run
+
+    return run(name, reason, to=to, **_places())
 
 
 def models() -> list[dict[str, Any]]:
     """Every registered version with its aliases."""
-    from training.track import list_models
+    from training.champions import list_models
 
-    return list_models(load_settings().tracking_uri)
+    return list_models(**_places())
+
+
+def history(name: str | None = None) -> list[dict[str, Any]]:
+    """The ledger of champions, oldest first: who decided what, when, why and on which evidence."""
+    from training.promotions import history as run
+
+    return run(name, **_places())
 
 
 def doctor() -> list[dict[str, Any]]:
@@ -343,6 +385,29 @@ def _cohort(cohort: str | Path | Cohort) -> Cohort:
     from crsrisk.cohort import Cohort, read_cohort
 
     return cohort if isinstance(cohort, Cohort) else read_cohort(cohort)
+
+
+class _Places(TypedDict):
+    """Where registry and store of champions are."""
+
+    tracking_uri: str
+    store_url: str
+
+
+def _places() -> _Places:
+    settings = load_settings()
+    return {"tracking_uri": settings.tracking_uri, "store_url": settings.store_url}
+
+
+def _moment(text: str) -> datetime:
+    """An aware time from text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min  # without zone, like the next
+    if moment.tzinfo is None:
+        raise CrsRiskError(f"time {text!r}; give ISO 8601 with offset, e.g. 2026-03-01T09:00:00+09:00")
+    return moment
 
 
 def _new_folder(out: str | Path) -> Path:

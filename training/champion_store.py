@@ -140,8 +140,8 @@ class ChampionStore:
             return [Entry(**row._mapping) for row in connection.execute(asked)]
 
     def problems(self) -> list[str]:
-        """What is wrong with chain or champions, in sentences; both are read in one transaction."""
-        with _answering(), self._writing() as connection:
+        """What is wrong with chain or champions, in sentences; both are read as of one moment."""
+        with _answering(), self._snapshot() as connection:
             entries = [
                 Entry(**row._mapping)
                 for row in connection.execute(select(LEDGER).order_by(LEDGER.c.sequence))
@@ -193,9 +193,7 @@ class ChampionStore:
                 try:
                     with self._writing() as connection:
                         return write(connection)
-                except (
-                    IntegrityError
-                ):  # another process took the sequence number or the first place: look again
+                except IntegrityError:  # another process took the number or the first place: look again
                     continue
         raise ModelError("the store of champions is too busy to be written; try again")
 
@@ -205,9 +203,18 @@ class ChampionStore:
         with self._engine.execution_options(immediate=True).begin() as connection:
             yield connection
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """A transaction in which every statement sees the same moment, as any of SQLite does by itself."""
+        engine = self._engine
+        if engine.dialect.name != "sqlite":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.begin() as connection:
+            yield connection
+
     def _prepare(self) -> None:
         """Tables, triggers and key, all in one transaction, where they are not there yet."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 with self._writing() as connection:
                     if not inspect(connection).has_table(FACTS.name):
@@ -215,7 +222,7 @@ class ChampionStore:
                     contract = _fact(connection, "contract")
                 break
             except (IntegrityError, OperationalError, ProgrammingError) as error:
-                if not _came_second(error):
+                if not _came_second(error) or attempt == ATTEMPTS - 1:
                     raise
         if int(contract) > int(CONTRACT):
             raise ModelError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crsrisk.errors import ModelError, PromotionConflictError
@@ -100,10 +100,16 @@ def load_champions(
 ) -> tuple[dict[str, Loaded], dict[str, str]]:
     """The champion of each family, and by registered name why a champion is refused."""
     store = open_store(tracking_uri, store_url)
-    mirror(store, versions(tracking_uri), tracking_uri)
+    return load_each(mirror(store, versions(tracking_uri), tracking_uri), tracking_uri)
+
+
+def load_each(
+    champions: Mapping[str, Champion], tracking_uri: str
+) -> tuple[dict[str, Loaded], dict[str, str]]:
+    """These champions' models by family, and by registered name why one is refused."""
     models: dict[str, Loaded] = {}
     refused: dict[str, str] = {}
-    for name, champion in sorted(store.champions().items()):
+    for name, champion in sorted(champions.items()):
         try:
             model, info = load_decided(name, champion.version, champion.digest, tracking_uri=tracking_uri)
         except ModelError as error:
@@ -168,12 +174,21 @@ def mirror(store: ChampionStore, listed: Iterable[dict[str, Any]], tracking_uri:
 
     Returns:
         The champions by registered name.
+
+    Raises:
+        ModelError: the registry's versions were decided about in another store than this empty one.
     """
     known = list(listed)
     shown = {model["name"]: model["version"] for model in known if CHAMPION in model["aliases"]}
     champions = store.champions()
-    if shown and not champions and not store.entries():
-        champions = _adopted(store, known)
+    if not champions and not store.entries():
+        if any(model["ledger"] for model in known):  # nobody gets past the gate by way of an empty store
+            raise ModelError(
+                "the store of champions is empty, while versions of the registry carry entries of a ledger; set "
+                "store_url to the store that holds it, or restore it. If it is lost, train into a new registry"
+            )
+        if shown:
+            champions = _adopted(store, known)
     registered = {(model["name"], model["version"]) for model in known}
     for name in sorted({*shown, *champions}):
         wanted = champions[name].version if name in champions else None

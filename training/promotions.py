@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from crsrisk.errors import CrsRiskError, ModelError
-from training.champions import Loaded, acting_user, load_decided, mirror, open_store
+from training.champions import Loaded, acting_user, load_decided, load_each, mirror, open_store
 from training.registry import DEFAULT_TRACKING_URI, Verified, load_whole, tag_version, version_tags, versions
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def rollback(
     champion = store.champion(name)
     earlier = stack(store.entries(name), name)[:-1]
     accepted = list(dict.fromkeys(entry.version for entry in reversed(earlier)))
+    if champion is not None and champion.version in accepted:  # it answers already
+        accepted.remove(champion.version)
     if champion is None or not accepted:
         raise ModelError(f"{name} has no earlier champion to go back to; see: crsrisk models --history")
     if to is not None and to not in accepted:
@@ -185,6 +187,28 @@ def load_at(
     """
     entry = model_at(name, moment, tracking_uri=tracking_uri, store_url=store_url)
     return load_decided(name, entry.version, entry.digest, tracking_uri=tracking_uri)
+
+
+def load_champions_at(
+    moment: datetime,
+    *,
+    tracking_uri: str = DEFAULT_TRACKING_URI,
+    store_url: str | None = None,
+) -> dict[str, Loaded]:
+    """The models that answered at an aware time by family, to compute their predictions again.
+
+    Raises:
+        ModelError: nobody answered then, or one of the versions is gone, altered or made for other features.
+    """
+    from training.champion_ledger import replay, stamp
+
+    when = stamp(moment)
+    entries = open_store(tracking_uri, store_url).entries()
+    models, refused = load_each(replay(entry for entry in entries if entry.time <= when), tracking_uri)
+    if refused or not models:
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ModelError(reasons or f"there was no champion at {when}; see: crsrisk models --history")
+    return models
 
 
 def real_champions(*, tracking_uri: str = DEFAULT_TRACKING_URI, store_url: str | None = None) -> list[str]:

@@ -26,6 +26,7 @@ VERBS = [
     "train",
     "score",
     "promote",
+    "rollback",
     "models",
     "serve",
     "doctor",

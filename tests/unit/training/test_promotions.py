@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from crsrisk.errors import CrsRiskError, GateError, ModelError
 from serving.scorer import Scorer
 from tests.toy_models import tree_model
-from tests.unit.training.gate_batches import honest, sides, wrong_labels
 from training.champions import list_models, load_champions, load_registered, load_uri, open_store
-from training.gate_evidence import Pseudonyms
-from training.kept import EVIDENCE, ON_NEW, PATIENTS, Kept
+from training.kept import EVIDENCE
 from training.promotions import history, load_at, model_at, promote, rollback, verify
 from training.registry import load_alias, set_alias, version_tags, versions
-from training.track import FamilyRun, log_training
 
 pytestmark = pytest.mark.xdist_group("promotions")
 
 NAME = "crsrisk-cd19_cart"
-FEW_INPUTS = (0, 3, 4)
 BODY = {
     "course": {
         "course_id": "c1",
@@ -45,64 +39,7 @@ BODY = {
         )
     ],
 }
-BARE, SIMULATED = "5", "4"  # a version without evidence, and one of simulated patients
-
-
-def kept(uri, side, champion_digest=None, **tags):
-    """What training would have kept of a side."""
-    tables = {EVIDENCE: side.evidence, PATIENTS: pd.DataFrame({"patient": sorted(side.seen)})}
-    facts = {"pseudonyms": Pseudonyms(open_store(uri).pseudonym_key()).name, "error_findings": "0"}
-    if champion_digest is not None:
-        tables[ON_NEW] = side.on_new
-        facts["scored_champion_digest"] = champion_digest
-    return Kept(tables, facts | {"simulated": "false"} | tags)
-
-
-def log(uri, model, keep=None):
-    [registered] = log_training(
-        [FamilyRun(model=model, kept=keep or Kept())], dataset_digest="sha256:c", params={}, tracking_uri=uri
-    )
-    return registered.info
-
-
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory):
-    """Versions: 1 the first champion, 2 improved, 3 of a poisoned batch, 4 of simulated patients, 5 bare."""
-    folder = tmp_path_factory.mktemp("registered")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    champion, improved = sides(1, honest, champion_inputs=FEW_INPUTS)
-    _, poisoned = sides(1, wrong_labels, champion_inputs=FEW_INPUTS)
-    digest = log(uri, tree_model(seed=1), kept(uri, champion)).digest
-    log(uri, tree_model(seed=2), kept(uri, improved, digest))
-    log(uri, tree_model(seed=3), kept(uri, poisoned, digest))
-    made_up = replace(tree_model(seed=4), simulated=True)
-    log(uri, made_up, kept(uri, improved, digest, simulated="true"))
-    log(uri, tree_model(seed=5))
-    copied(folder, folder / "unpromoted")
-    promote(NAME, "1", "first version", tracking_uri=uri, who="ana")
-    copied(folder, folder / "served")
-    return folder
-
-
-def copied(source, target):
-    """The databases of registry and store, copied; the artefacts stay where they are and are only read."""
-    target.mkdir(exist_ok=True)
-    for file in source.iterdir():
-        if file.is_file():
-            shutil.copy(file, target / file.name)
-    return f"sqlite:///{target}/mlflow.db"
-
-
-@pytest.fixture
-def own(registered, tmp_path):
-    """Five versions, none of which answers."""
-    return copied(registered / "unpromoted", tmp_path)
-
-
-@pytest.fixture
-def served(registered, tmp_path):
-    """Version 1 answers."""
-    return copied(registered / "served", tmp_path)
+BARE, SIMULATED = "5", "4"  # a version without evidence, and one of simulated patients; see conftest
 
 
 def alias(uri):
@@ -205,11 +142,25 @@ def test_altered_evidence_is_found(registered, served):
     assert champion(served) == "1"
 
 
-def test_patients_of_another_store_can_not_be_told_apart(served, tmp_path):
+def test_patients_of_another_store_can_not_be_told_apart(own, tmp_path):
     """Pseudonyms were made with the key of the store that was there at training."""
     other = f"sqlite:///{tmp_path}/other.db"
     with pytest.raises(GateError, match="no out-of-fold risks were kept"):
-        promote(NAME, "2", "more inputs", tracking_uri=served, store_url=other)
+        promote(NAME, "2", "more inputs", tracking_uri=own, store_url=other)
+
+
+def test_an_empty_store_in_place_of_the_ledger_opens_no_way_past_the_gate(served, tmp_path):
+    """Nobody is adopted by an alias set by hand, and the alias is left as it was."""
+    other = f"sqlite:///{tmp_path}/other.db"
+    set_alias(NAME, "champion", "3", tracking_uri=served)
+    for call in (
+        lambda: load_champions(served, other),
+        lambda: promote(NAME, "3", "why not", tracking_uri=served, store_url=other),
+    ):
+        with pytest.raises(ModelError, match="set store_url to the store that holds it, or restore it"):
+            call()
+    assert history(tracking_uri=served, store_url=other) == []
+    assert alias(served) == "3"
 
 
 # ---- rollback
