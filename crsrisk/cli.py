@@ -272,6 +272,21 @@ def train(
 
 @app.command()
 @_refusing
+def evaluate(
+    cohort: CohortFolder,
+    model: Annotated[str, typer.Option("--model", help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write; absent or empty.")],
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Validate a registered model on patients that it never saw; see docs/local_validation.md."""
+    with _progress() as progress:
+        result = verbs.evaluate(cohort, model=model, out=out, seed=seed, progress=progress)
+    _print(result.to_dict() | {"folder": str(out)}, result.to_text(), as_json)
+
+
+@app.command()
+@_refusing
 def score(
     cohort: CohortFolder,
     out: OutFile,
@@ -347,6 +362,20 @@ def models(
         for m in listed
     ]
     _print(listed, "\n".join(lines) or "no registered model; run: crsrisk train COHORT", as_json)
+
+
+@app.command()
+@_refusing
+def report(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. crsrisk-cd19_cart.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write (.html), or a folder.")],
+    version: Annotated[str | None, typer.Argument(help="Version; the champion when absent.")] = None,
+    language: Annotated[str | None, typer.Option(help="en or ja; that of the settings when absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a version as one HTML file, and its model card beside it."""
+    written = verbs.report(name, version, out=out, language=language)
+    _print(written.to_dict(), written.to_text(), as_json)
 
 
 @app.command()

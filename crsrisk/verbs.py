@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from serving.demo import Demonstration
     from serving.estimate import Models
     from training.crossvalidate import CrossValidation
+    from training.external import ExternalEvaluation
     from training.publish import Training
+    from training.report.write import Report
 
 Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 
@@ -217,6 +219,42 @@ def train(
     )
 
 
+def evaluate(
+    cohort: str | Path | Cohort,
+    *,
+    model: str,
+    out: str | Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ExternalEvaluation:
+    """A registered model on patients that it never saw: tables, figures and a summary, none of a single patient.
+
+    Args:
+        cohort: folder or Cohort of the hospital that wants to know; see docs/local_validation.md.
+        model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+        out: folder to write; must be absent or empty.
+        seed: of folds and bootstrap.
+        progress: told about every step.
+
+    Raises:
+        CrsRiskError: the folder holds something, the model can't be used, or the cohort has no rows for it.
+    """
+    from training.external import evaluate_registered
+
+    folder, settings = _free_folder(out), load_settings()
+    found = evaluate_registered(
+        _cohort(cohort),
+        model,
+        tracking_uri=settings.tracking_uri,
+        store_url=settings.store_url,
+        seed=seed,
+        progress=progress,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    found.write(folder)
+    return found
+
+
 def score(
     cohort: str | Path | Cohort,
     *,
@@ -318,6 +356,28 @@ def history(name: str | None = None) -> list[dict[str, Any]]:
     return run(name, **_places())
 
 
+def report(name: str, version: str | None = None, *, out: str | Path, language: str | None = None) -> Report:
+    """The report of a registered version as one HTML file, with `model_card.json` beside it.
+
+    Args:
+        name: registered name, e.g. crsrisk-cd19_cart.
+        version: its number; the champion when None, the newest version where there is none.
+        out: file to write, .html, or a folder.
+        language: en or ja; that of the settings when None.
+    """
+    from training.report.write import write_report
+
+    settings = load_settings()
+    return write_report(
+        name,
+        version,
+        out,
+        language=language or settings.language,
+        tracking_uri=settings.tracking_uri,
+        store_url=settings.store_url,
+    )
+
+
 def doctor() -> list[dict[str, Any]]:
     """What was looked at, what was found, and whether it is in order."""
     from crsrisk.doctor import findings
@@ -411,8 +471,14 @@ def _moment(text: str) -> datetime:
 
 
 def _new_folder(out: str | Path) -> Path:
+    folder = _free_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _free_folder(out: str | Path) -> Path:
+    """The folder, which may be written: absent or empty."""
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CrsRiskError(f"{folder} is there already and not an empty folder; name a new one")
-    folder.mkdir(parents=True, exist_ok=True)
     return folder

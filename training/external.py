@@ -157,6 +157,7 @@ def evaluate_registered(
     uri: str,
     *,
     tracking_uri: str,
+    store_url: str | None = None,
     thresholds: Sequence[float] = GRID,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -168,6 +169,7 @@ def evaluate_registered(
         cohort: patients whom the model never saw.
         uri: models:/NAME/VERSION or models:/NAME@ALIAS.
         tracking_uri: MLflow tracking and registry address.
+        store_url: address of the store of champions; None: beside a registry in SQLite.
         thresholds: at which net benefit and alerts are reported; none of them is recommended.
         resamples: bootstrap resamples behind the intervals.
         seed: of folds and bootstrap.
@@ -180,7 +182,7 @@ def evaluate_registered(
     from training.registry import versions
     from training.track import load_uri
 
-    model, info = load_uri(uri, tracking_uri=tracking_uri)
+    model, info = load_uri(uri, tracking_uri=tracking_uri, store_url=store_url)
     learned_from = next(
         (
             v["dataset_digest"]

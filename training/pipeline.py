@@ -72,7 +72,9 @@ class TrainedFamily:
         return metric_names(self.evaluation.table[self.evaluation.table["model"] == OURS])
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Tables to log, by file stem."""
+        """Tables to log, by file stem; those of the report among them."""
+        from training.report.evidence import report_tables
+
         e = self.evaluation
         return {
             "metrics": e.table,
@@ -81,6 +83,7 @@ class TrainedFamily:
             "out_of_fold": e.predictions,
             "strategies": e.strategies,
             **self.suite.tables(),
+            **report_tables(self),
         }
 
     def figures(self) -> dict[str, Figure]:

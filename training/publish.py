@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("crsrisk.publish")
 Progress = Callable[[str, int, int], None]
+REPORT = "report"  # folder of a run's artefacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,8 @@ def train_and_register(
 ) -> Training:
     """Fit, evaluate out of fold, log, and register a version per family with the alias `challenger`.
 
+    The run of each version keeps its report in every language, and its model card, in the folder `report`.
+
     Args:
         cohort: a cohort, or one prepared already.
         tracking_uri: MLflow tracking and registry address.
@@ -116,7 +119,22 @@ def train_and_register(
         tracking_uri=tracking_uri,
         progress=progress,
     )
+    _log_reports(registered, tracking_uri, store_url, progress)
     return Training(families, registered, digest)
+
+
+def _log_reports(
+    registered: list[Registered], tracking_uri: str, store_url: str | None, progress: Progress | None
+) -> None:
+    """The report and card of every version, made of what was logged, beside what it was made of."""
+    from training.report.write import report_files
+    from training.track import log_files
+
+    for k, one in enumerate(registered):
+        files = report_files(one.info.name, one.info.version, tracking_uri=tracking_uri, store_url=store_url)
+        log_files(one.run_id, files, REPORT, tracking_uri=tracking_uri)
+        if progress is not None:
+            progress("reports", k + 1, len(registered))
 
 
 def _kept(

@@ -63,6 +63,7 @@ __all__ = [  # the names of the registry that callers of this module use
     "load_champions",
     "load_registered",
     "load_uri",
+    "log_files",
     "log_training",
     "model_beside",
     "model_name",
@@ -176,6 +177,13 @@ def log_training(
             logged = [_log_family(client, experiment, family, child, steps) for family in families]
             # only now that every family is complete does the registry hear of them
             return [_register(client, entry, steps) for entry in logged]
+
+
+def log_files(run_id: str, files: Mapping[str, str], folder: str, *, tracking_uri: str) -> None:
+    """Add texts to a run, by file name, in a folder of its artefacts."""
+    with mlflow_client(tracking_uri) as client:
+        for name, text in files.items():
+            client.log_text(run_id, text, f"{folder}/{name}")
 
 
 # ---- one family

@@ -29,6 +29,7 @@ def files(mlflow, run, folder):
 def test_a_family_with_trees_has_its_figures(mlflow, child):
     assert files(mlflow, child, "figures") == [
         "calibration.svg",
+        "decision_curve.svg",
         "precision_recall.svg",
         "roc.svg",
         "shap_beeswarm.svg",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from training.report.page import render
 from training.report.wording import Wording
 
 SUFFIXES = (".html", ".htm")
+Files = Mapping[str, str]  # text by file name
 SECTIONS: Sequence[Callable[[Logged, Wording], Section]] = (
     about.short,
     about.purpose,
@@ -80,7 +81,7 @@ def write_report(
     version: str | None,
     out: str | Path,
     *,
-    language: Language = "en",
+    language: str = "en",
     tracking_uri: str = DEFAULT_TRACKING_URI,
     store_url: str | None = None,
     now: datetime | None = None,
@@ -90,7 +91,7 @@ def write_report(
     Args:
         name: registered name, `crsrisk-<family>`.
         version: its number; None: the champion, or the newest where none was promoted.
-        out: file to write, .html.
+        out: file to write, .html; or a folder, for `report.<language>.html` in it.
         language: en or ja; the card is always English.
         tracking_uri: MLflow tracking and registry address.
         store_url: address of the store of champions; None: beside a registry in SQLite.
@@ -100,19 +101,57 @@ def write_report(
         CrsRiskError: another ending, an unknown language, or a card of another version in the same folder.
         ModelError: no such version, or what it logged can't be read or contradicts itself.
     """
-    file = Path(out)
-    if file.suffix.lower() not in SUFFIXES:
-        raise CrsRiskError(f"--out {file.name}: the report is an HTML file; name one that ends in .html")
-    if language not in LANGUAGES:
+    chosen = next((one for one in LANGUAGES if one == language), None)
+    if chosen is None:
         raise CrsRiskError(f"language {language!r}; accepted: {', '.join(LANGUAGES)}")
+    file = _file(Path(out), chosen)
     logged = read_logged(name, version, tracking_uri=tracking_uri, store_url=store_url)
     card = file.parent / FILE
     _same_version(card, logged)
-    page = render(document(logged, Wording(language), now or datetime.now(UTC)), language)
+    page = _page(logged, chosen, now)
     file.parent.mkdir(parents=True, exist_ok=True)
     _replace(file, page)
     _replace(card, card_text(logged))
-    return Report(logged.name, logged.number, language, file, card, logged.absent)
+    return Report(logged.name, logged.number, chosen, file, card, logged.absent)
+
+
+def report_files(
+    name: str,
+    version: str,
+    *,
+    tracking_uri: str = DEFAULT_TRACKING_URI,
+    store_url: str | None = None,
+    now: datetime | None = None,
+) -> Files:
+    """The report of a version in every language, and its card, for the version's own run; see `write_report`."""
+    logged = read_logged(name, version, tracking_uri=tracking_uri, store_url=store_url)
+    pages = {_named(language): _page(logged, language, now) for language in LANGUAGES}
+    return {**pages, FILE: card_text(logged)}
+
+
+def _page(logged: Logged, language: Language, now: datetime | None) -> str:
+    return render(document(logged, Wording(language), now or datetime.now(UTC)), language)
+
+
+def _named(language: Language) -> str:
+    return f"report.{language}.html"
+
+
+def _file(out: Path, language: Language) -> Path:
+    """The file to write: the one that is named, or the usual one of a folder.
+
+    Raises:
+        CrsRiskError: it names a file that is no HTML.
+    """
+    if out.is_dir() or not out.suffix:
+        if out.is_file():
+            raise CrsRiskError(f"--out {out.name} is a file there already; name a folder or a file .html")
+        return out / _named(language)
+    if out.suffix.lower() not in SUFFIXES:
+        raise CrsRiskError(
+            f"--out {out.name}: the report is an HTML file; name one that ends in .html, or a folder"
+        )
+    return out
 
 
 def document(logged: Logged, wording: Wording, now: datetime) -> Document:

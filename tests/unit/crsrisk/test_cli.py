@@ -24,10 +24,12 @@ VERBS = [
     "features",
     "crossvalidate",
     "train",
+    "evaluate",
     "score",
     "promote",
     "rollback",
     "models",
+    "report",
     "serve",
     "doctor",
 ]

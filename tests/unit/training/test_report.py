@@ -151,7 +151,8 @@ def test_too_few_events_give_no_interval_and_no_curve(written):
     assert not any(name.endswith("_low") for name in run.metrics)
     assert "8 with severe CRS: too few for an interval" in page.text
     assert "No curve is drawn: 8 patients had one of the outcomes" in page.text
-    assert not any(tag == "svg" for tag, _ in page.tags)
+    drawn = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert [label.split(":")[0] for label in drawn] == ["What moves the risk most"]
 
 
 def test_a_small_group_or_site_is_suppressed(written):
@@ -357,7 +358,10 @@ def test_an_unknown_name_or_version_is_refused_with_what_there_is(toys, tmp_path
 
 
 def test_another_ending_or_language_is_refused(toys, tmp_path):
-    with pytest.raises(CrsRiskError, match=r"--out r\.pdf: the report is an HTML file"):
+    with pytest.raises(
+        CrsRiskError,
+        match=r"--out r\.pdf: the report is an HTML file; name one that ends in .html, or a folder",
+    ):
         write_report(NAME, "2", tmp_path / "r.pdf", tracking_uri=toys)
     with pytest.raises(CrsRiskError, match="language 'fr'; accepted: en, ja"):
         write_report(NAME, "2", tmp_path / "r.html", language="fr", tracking_uri=toys)
