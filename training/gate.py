@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+import pandas as pd
 
 from training.gate_judged import Judged, fewest, reaches, standard_error, widened
 from training.gate_pairs import Compared
@@ -125,13 +126,16 @@ def _sample_size(learned: Learned) -> GateRow:
 
 def _same_patients(compared: Compared) -> GateRow:
     need = LIMITS["same_patients", "least_events"]
-    limit = f"at least {need:g} patients with severe CRS and {need:g} without, whom neither version had seen"
+    limit = (
+        f"at least {need:g} patients with severe CRS and {need:g} without, known to the champion or of a validation "
+        "cohort, each judged by models that had not seen it"
+    )
     if compared.problem:
         return GateRow("same_patients", False, compared.problem, limit)
     rows = compared.rows
     patients = int(rows["patient"].nunique())
     events = int(rows.loc[rows["severe"] > 0, "patient"].nunique())
-    least = min(events, patients - events)
+    least = fewest(rows[rows["group"] != "new"])  # a batch of new patients alone would be its own judge
     told = f"{patients} patients, {events} with severe CRS, compared with {compared.against}"
     groups = {str(group): int(part["patient"].nunique()) for group, part in rows.groupby("group", sort=True)}
     if len(groups) > 1:
@@ -139,7 +143,10 @@ def _same_patients(compared: Compared) -> GateRow:
     if compared.left_out:
         told += "; left out: " + ", ".join(f"{n} rows {why}" for why, n in compared.left_out.items())
     if least < need:
-        told += f"; {need:g} with and without are needed: train with more, or give a validation cohort"
+        told += (
+            f"; {need:g} with and {need:g} without are needed among those not new: train with more of the champion's "
+            "patients, or give a validation cohort"
+        )
     figures = tuple(Figure("patients", n, among=group) for group, n in groups.items())
     deciding = Figure("patients of the rarer outcome", least)
     return GateRow("same_patients", least >= need, told, limit, deciding, figures)
@@ -277,37 +284,79 @@ def _published_score(everyone: Judged, scores: Sequence[str]) -> GateRow:
 
 
 def _batch(compared: Compared, resamples: int, seed: int) -> GateRow:
-    """Whether patients new to the champion are like those it knows; only therapies that both have count.
+    """Whether patients new to the champion are like those it knows, and those it knows have their outcome still.
 
-    A therapy that comes for the first time may well have another level than was published.
+    Only therapies that both have count: one that comes for the first time may well have another level than
+    was published.
     """
-    auroc, level, z = (LIMITS["batch", name] for name in ("auroc", "level", "z"))
-    limit = f"new patients' AUROC not different by {auroc:g}, nor the level by {level:g}, for certain"
-    rows = compared.rows
-    known, new = (rows[rows["group"] == group] for group in ("known", "new"))
-    both = set(known["therapy"]) & set(new["therapy"])
-    before, after = (
-        Judged(part[part["therapy"].isin(both)], name, resamples, seed)
-        for part, name in ((known, "known patients"), (new, "new patients"))
+    auroc, level, changed = (LIMITS["batch", name] for name in ("auroc", "level", "labels"))
+    limit = (
+        f"new patients' AUROC not different by {auroc:g}, nor the level by {level:g}, for certain; other labels than "
+        f"before in at most {changed:g} of as many known patients as had severe CRS"
     )
+    relabelled = _relabelled(compared.rows)
+    faults, figures = [], [relabelled]
+    if relabelled.number > changed:
+        faults.append(
+            f"{relabelled.second:g} known patients have another label than before, where {relabelled.first:g} had "
+            "severe CRS"
+        )
+    before, after = _known_and_new(compared.rows, resamples, seed)
     if min(before.fewest(), after.fewest()) < FEWEST_EVENTS:
-        said = f"fewer than {FEWEST_EVENTS} of an outcome among known or new patients of the same therapies"
-        return GateRow("batch", True, f"{said}: nothing to compare", limit)
-    faults, figures = [], []
-    for model, metric, largest in (
-        ("champion", "auroc", auroc),
-        ("challenger", "auroc", auroc),
-        ("champion", "calibration_intercept", level),
-    ):
-        old, late = before.alone(metric, model), after.alone(metric, model)
-        figures += [old, late]
-        gap = abs(late.number - old.number)
-        if gap > largest and gap > z * float(np.hypot(standard_error(old), standard_error(late))):
-            faults.append(f"{old.name} is {old.number:.2f} in known and {late.number:.2f} in new patients")
-    sentence = "new patients are like the known ones of the same therapies"
+        sentence = (
+            f"fewer than {FEWEST_EVENTS} of an outcome among known or new patients of the same therapies: nothing to "
+            "compare"
+        )
+    else:
+        sentence = "new patients are like the known ones of the same therapies"
+        found, further = _shifts(before, after)
+        faults, figures = faults + found, figures + further
     if faults:
         sentence = "; ".join(faults) + (
             ": labels, units, care or patients changed. Find out which; when it is no error, judge on a validation "
             "cohort of today's patients"
         )
     return GateRow("batch", not faults, sentence, limit, figures=tuple(figures))
+
+
+def _relabelled(rows: pd.DataFrame) -> Figure:
+    """Known patients with another label than the champion was judged on, per patient with severe CRS."""
+    known = rows[rows["severe_then"].notna()]
+    other = known.loc[known["severe"] != known["severe_then"], "patient"].nunique()
+    severe = known.loc[(known["severe"] > 0) | (known["severe_then"] > 0), "patient"].nunique()
+    return Figure(
+        "known patients with another label than before, per patient with severe CRS",
+        other / severe if severe else 0.0,
+        first=severe,
+        second=other,
+        among="known patients",
+    )
+
+
+def _known_and_new(rows: pd.DataFrame, resamples: int, seed: int) -> tuple[Judged, Judged]:
+    """Patients that the champion knows and those that it does not, of the therapies that both have."""
+    known, new = (rows[rows["group"] == group] for group in ("known", "new"))
+    both = set(known["therapy"]) & set(new["therapy"])
+    before, after = (part[part["therapy"].isin(both)] for part in (known, new))
+    return (
+        Judged(before, "known patients", resamples, seed),
+        Judged(after, "new patients", resamples, seed),
+    )
+
+
+def _shifts(before: Judged, after: Judged) -> tuple[list[str], list[Figure]]:
+    """Figures in which new patients differ from known ones for certain, in words; and all of them."""
+    z = LIMITS["batch", "z"]
+    faults, figures = [], []
+    for model, metric, limit in (
+        ("champion", "auroc", "auroc"),
+        ("challenger", "auroc", "auroc"),
+        ("champion", "calibration_intercept", "level"),
+    ):
+        old, late = before.alone(metric, model), after.alone(metric, model)
+        figures += [old, late]
+        gap = abs(late.number - old.number)
+        far = gap > z * float(np.hypot(standard_error(old), standard_error(late)))
+        if far and gap > LIMITS["batch", limit]:
+            faults.append(f"{old.name} is {old.number:.2f} in known and {late.number:.2f} in new patients")
+    return faults, figures

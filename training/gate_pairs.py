@@ -55,9 +55,10 @@ class Side:
 class Compared:
     """Rows with the risks of both.
 
-    rows: ROW, ABOUT, group (known, new or validation), challenger, champion and a column per score. against:
-    who the champion is, in words. left_out: rows without a fair comparison, by reason. problem: why nothing
-    can be compared, empty when it can.
+    rows: ROW, ABOUT, group (known, new or validation), challenger, champion, a column per score and
+    severe_then, the label that the champion was judged on (nan where it was not). against: who the champion
+    is, in words. left_out: rows without a fair comparison, by reason. problem: why nothing can be compared,
+    empty when it can.
     """
 
     rows: pd.DataFrame
@@ -83,40 +84,47 @@ def from_training(challenger: Side, champion: Side | None) -> Compared:
     rows = challenger.evidence.rename(columns={OURS: "challenger"})
     scores = tuple(c for c in COMPARATORS if c in rows)
     if champion is None:
-        whole = rows.assign(champion=rows[BASE_RATE], group="known")
+        whole = rows.assign(champion=rows[BASE_RATE], group="known", severe_then=np.nan)
         return Compared(whole, against, scores)
     if champion.evidence is None or champion.seen is None:
         return Compared.impossible(
             against,
             f"which patients {champion.title} learned from is not known; give a validation cohort of other patients",
         )
-    risk = pd.concat([_known(champion, rows), _new(challenger, champion)], ignore_index=True)
+    new = ~rows["patient"].isin(champion.seen)
+    on_new = challenger.on_new if challenger.scored == champion.digest else None
+    if new.any() and on_new is None:
+        return Compared.impossible(
+            against,
+            f"when this version was trained, {champion.title} was not champion, and what it says of the "
+            f"{rows.loc[new, 'patient'].nunique()} patients who are new to it is not known; train again or give a "
+            "validation cohort",
+        )
+    known = _known(champion.evidence)
+    risk = known if on_new is None else pd.concat([known, _new(on_new)], ignore_index=True)
     joined = rows.merge(risk, on=list(ROW), how="left", validate="one_to_one")
     fair = joined["champion"].notna()
     new = ~joined["patient"].isin(champion.seen)
     left_out = {
         "of known patients that the champion was not judged on": int((~fair & ~new).sum()),
-        "of new patients that the champion has not scored": int((~fair & new).sum()),
+        "of new patients that the champion does not answer": int((~fair & new).sum()),
+        "that the champion was judged on and this training does not have": len(known)
+        - int((joined["group"] == "known").sum()),
     }
     return Compared(
         joined[fair].reset_index(drop=True), against, scores, {why: n for why, n in left_out.items() if n}
     )
 
 
-def _known(champion: Side, rows: pd.DataFrame) -> pd.DataFrame:
-    """The champion's out-of-fold risks of the challenger's rows."""
-    kept = rows.iloc[:0] if champion.evidence is None else champion.evidence
-    mine = kept.rename(columns={OURS: "champion"})[[*ROW, "champion"]]
-    shared = mine.merge(rows[list(ROW)], on=list(ROW), how="inner")
-    return shared.assign(group="known")
+def _known(kept: pd.DataFrame) -> pd.DataFrame:
+    """The champion's out-of-fold risks, and the labels that they were judged on."""
+    renamed = kept.rename(columns={OURS: "champion", "severe": "severe_then"})
+    return renamed[[*ROW, "champion", "severe_then"]].assign(group="known")
 
 
-def _new(challenger: Side, champion: Side) -> pd.DataFrame:
-    """What this champion said, when the challenger was trained, of patients new to it."""
-    empty = pd.DataFrame(columns=[*ROW, "champion", "group"], dtype="str").astype({"champion": "float64"})
-    if challenger.on_new is None or challenger.scored != champion.digest:
-        return empty
-    return challenger.on_new.rename(columns={"risk": "champion"}).assign(group="new")
+def _new(on_new: pd.DataFrame) -> pd.DataFrame:
+    """What the champion said, when the challenger was trained, of patients new to it."""
+    return on_new.rename(columns={"risk": "champion"}).assign(group="new", severe_then=np.nan)
 
 
 def from_cohort(
@@ -130,15 +138,20 @@ def from_cohort(
 ) -> Compared:
     """Both on a validation cohort, without the patients that either learned from.
 
+    A champion whose patients are not known may have learned from them: that favours the champion alone.
     The published scores are fitted to this very cohort, out of fold: an advantage over both models.
     """
     against = "the published base rate" if champion is None else champion[1].title
+    if challenger[1].seen is None:
+        return Compared.impossible(
+            against,
+            "which patients this version learned from is not known, so none can be told to be new to it; train it "
+            "again",
+        )
     rows = labelled(prepared, family, pseudonyms)
     if not len(rows):
         return Compared.impossible(against, f"the validation cohort has no labelled rows of {family}")
-    seen = (challenger[1].seen or frozenset()) | (
-        (champion[1].seen or frozenset()) if champion else frozenset()
-    )
+    seen = challenger[1].seen | ((champion[1].seen if champion else None) or frozenset())
     fresh = rows[~rows["patient"].isin(seen)]
     left_out = {"of patients whom a version learned from": len(rows) - len(fresh)}
     if not len(fresh):
@@ -155,7 +168,7 @@ def from_cohort(
     if champion is None:
         joined = joined.assign(champion=joined[BASE_RATE])
     return Compared(
-        joined.drop(columns="course_id").assign(group="validation"),
+        joined.drop(columns="course_id").assign(group="validation", severe_then=np.nan),
         against,
         tuple(c for c in COMPARATORS if c in joined),
         {why: n for why, n in left_out.items() if n},

@@ -169,6 +169,13 @@ RULES = (
     ),
     Rule(
         "batch",
+        "labels",
+        0.1,
+        "known patients with another label than before, per known patient with severe CRS",
+        "adjudication corrects a few labels; more are another outcome or a join gone wrong",
+    ),
+    Rule(
+        "batch",
         "z",
         3.0,
         "standard errors",

@@ -13,7 +13,8 @@ from crsrisk.errors import GateError
 class Figure:
     """A number of the gate with its 95 % interval; nan where there is none.
 
-    first, second: what a difference was taken of, the other's value and the challenger's. among: which rows.
+    first, second: what a difference was taken of, the other's value and the challenger's, or a share of whom
+    and who. among: which rows.
     """
 
     name: str

@@ -239,9 +239,7 @@ def test_without_enough_patients_of_both_nothing_is_said_about_who_is_better():
     found = verdict(facts, pairs)
     assert [row.name for row in found.rows] == ["provenance", "sample_size", "same_patients", "leaks"]
     assert "same_patients" in found.failed
-    assert "30 with and without are needed: train with more, or give a validation cohort" in str(
-        found.refusal()
-    )
+    assert "30 with and 30 without are needed among those not new: train with more" in str(found.refusal())
 
 
 def test_a_first_champion_is_compared_with_the_published_base_rate():
@@ -267,11 +265,59 @@ def test_rows_of_known_patients_use_out_of_fold_risks_and_those_of_new_ones_what
     pd.testing.assert_series_equal(rows["challenger"], mine.loc[rows.index], check_names=False)
 
 
-def test_what_another_champion_said_of_new_patients_is_not_used():
-    champion, challenger = sides(0, honest, old=60, new=40)
+def test_new_patients_of_whom_this_champion_said_nothing_are_not_left_aside():
+    """Another version became champion since: on the known patients alone a poisoned batch would not show."""
+    champion, challenger = sides(0, wrong_labels)
     pairs = from_training(challenger, replace(champion, digest="sha256:promoted since"))
+    row = verdict(learned_with(), pairs).row("same_patients")
+    assert not row.passed
+    assert "what it says of the 500 patients who are new to it is not known; train again" in row.sentence
+
+
+def test_what_another_champion_said_is_not_used_where_all_patients_are_known():
+    champion, challenger = sides(0, honest, old=60, new=40)
+    since = replace(
+        champion,
+        digest="sha256:promoted since",
+        evidence=challenger.evidence,
+        seen=challenger.seen,
+    )
+    pairs = from_training(challenger, since)
     assert set(pairs.rows["group"]) == {"known"}
-    assert pairs.left_out == {"of new patients that the champion has not scored": 40}
+    assert len(pairs.rows) == 100
+    assert (pairs.rows["champion"] == pairs.rows["challenger"]).all()
+
+
+@pytest.mark.parametrize("batch", [honest, leaking, wrong_labels])
+def test_a_batch_of_new_patients_alone_is_not_its_own_judge(batch):
+    """Trained on the batch alone, the challenger would look better on it than the champion."""
+    champion, challenger = sides(0, batch)
+    known = challenger.evidence["patient"].isin(champion.seen)
+    alone = replace(challenger, evidence=challenger.evidence[~known])
+    found = verdict(learned_with(), from_training(alone, champion))
+    assert "same_patients" in found.failed
+    assert "train with more of the champion's patients, or give a validation cohort" in str(found.refusal())
+
+
+def test_known_patients_with_other_labels_than_before_are_refused(improved):
+    facts, pairs = improved
+    known = pairs.rows.index[pairs.rows["severe_then"] == 1]
+    few, many = (pairs.rows.copy() for _ in range(2))
+    few.loc[known[:3], "severe"] = 0.0
+    many.loc[known[:20], "severe"] = 0.0
+    assert verdict(facts, replace(pairs, rows=few)).row("batch").passed
+    row = verdict(facts, replace(pairs, rows=many)).row("batch")
+    assert not row.passed
+    assert row.sentence.startswith(
+        f"20 known patients have another label than before, where {len(known)} had severe CRS"
+    )
+
+
+def test_rows_that_only_the_champion_was_judged_on_are_told():
+    champion, challenger = sides(0, honest)
+    fewer = replace(challenger, evidence=challenger.evidence.iloc[10:])
+    told = verdict(learned_with(), from_training(fewer, champion)).row("same_patients").sentence
+    assert "left out: 10 rows that the champion was judged on and this training does not have" in told
 
 
 @pytest.mark.parametrize(

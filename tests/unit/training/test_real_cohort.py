@@ -48,3 +48,23 @@ def test_training_gives_a_base_rate_model(real):
     assert trained.model.strategy == "offset"
     assert trained.model.n_events == 12
     assert trained.model.booster is None
+
+
+def test_the_gate_refuses_a_model_trained_on_it_alone(real, tmp_path):
+    from crsrisk.errors import GateError
+    from training.champions import load_champions
+    from training.promotions import history, promote
+    from training.publish import train_and_register
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (registered,) = train_and_register(real, tracking_uri=uri, resamples=0, refits=0).registered
+    with pytest.raises(GateError, match="the gate refuses it") as refused:
+        promote(registered.info.name, registered.info.version, "the only patients we have", tracking_uri=uri)
+    assert any(
+        reason
+        == "sample_size: 12 of 59 patients had severe CRS; a model like this one needs 30 with and 30 without"
+        for reason in refused.value.reasons
+    )
+    assert any(reason.startswith("same_patients: 59 patients, 12 ") for reason in refused.value.reasons)
+    assert load_champions(uri) == ({}, {})
+    assert [entry["action"] for entry in history(tracking_uri=uri)] == ["refuse"]
