@@ -262,11 +262,14 @@ def train(
     family: Annotated[str | None, typer.Option(help="One family; all in the cohort when absent.")] = None,
     trials: Annotated[int, typer.Option(min=0, help="Tuning trials.")] = 20,
     seed: Seed = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also hold out sites, products, years; fit with support variables.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit, evaluate, log to MLflow and register a version per family."""
+    """Fit, evaluate, log to MLflow and register a version per family, with its report."""
     with _progress() as progress:
-        result = verbs.train(cohort, family=family, trials=trials, seed=seed, progress=progress)
+        result = verbs.train(cohort, family=family, trials=trials, seed=seed, full=full, progress=progress)
     _print(result.to_dict(), result.to_text(), as_json)
 
 

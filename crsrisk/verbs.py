@@ -206,16 +206,27 @@ def train(
     family: str | None = None,
     trials: int = 20,
     seed: int = 0,
+    full: bool = False,
     progress: Progress | None = None,
 ) -> Training:
     """Fit, evaluate out of fold, log to MLflow and register a version per family, alias `challenger`.
 
-    Nothing is promoted: a version answers only after `promote`.
+    Nothing is promoted: a version answers only after `promote`. With `full` the report also has the model with
+    oxygen, pressors and blood pressure, and held-out sites, products and later patients; it takes several times
+    as long.
     """
     from training.publish import train_and_register
+    from training.validation import DESIGNS
 
     return train_and_register(
-        _cohort(cohort), family=family, trials=trials, seed=seed, progress=progress, **_places()
+        _cohort(cohort),
+        family=family,
+        trials=trials,
+        seed=seed,
+        designs=DESIGNS if full else (),
+        support=full,
+        progress=progress,
+        **_places(),
     )
 
 
@@ -241,15 +252,8 @@ def evaluate(
     """
     from training.external import evaluate_registered
 
-    folder, settings = _free_folder(out), load_settings()
-    found = evaluate_registered(
-        _cohort(cohort),
-        model,
-        tracking_uri=settings.tracking_uri,
-        store_url=settings.store_url,
-        seed=seed,
-        progress=progress,
-    )
+    folder = _free_folder(out)
+    found = evaluate_registered(_cohort(cohort), model, seed=seed, progress=progress, **_places())
     folder.mkdir(parents=True, exist_ok=True)
     found.write(folder)
     return found
@@ -367,15 +371,8 @@ def report(name: str, version: str | None = None, *, out: str | Path, language: 
     """
     from training.report.write import write_report
 
-    settings = load_settings()
-    return write_report(
-        name,
-        version,
-        out,
-        language=language or settings.language,
-        tracking_uri=settings.tracking_uri,
-        store_url=settings.store_url,
-    )
+    wanted = language or load_settings().language
+    return write_report(name, version, out, language=wanted, **_places())
 
 
 def doctor() -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from training.model import RiskModel
 from training.net_benefit import net_benefit, treat_all
 from training.resampling import Patients
 from training.smooth_calibration import Curve, smooth_calibration
+from training.subgroups import LEAST_PATIENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,11 +29,17 @@ Array = NDArray[np.float64]
 BINS = 10
 
 
-def reliability(risk: Array, severe: Array, weight: Array, bins: int = BINS) -> pd.DataFrame:
-    """Mean risk and observed share per group of equal size: predicted, observed, low, high (95 % Wilson), rows.
+def reliability(
+    risk: Array, severe: Array, weight: Array, patient: NDArray[np.object_], bins: int = BINS
+) -> pd.DataFrame:
+    """Mean risk and observed share per group of equal size: predicted, observed, low, high, rows, patients.
 
-    Groups that would split equal risks are merged.
+    The 95 % Wilson interval counts a group as many rows as its patients are worth (Kish's effective size of
+    the patients' weights, kish_1965): rows of one patient are alike. There are as many groups as leave each
+    about LEAST_PATIENTS patients, at most `bins`; groups that would split equal risks are merged.
     """
+    code = np.unique(patient, return_inverse=True)[1]
+    bins = int(np.clip((code.max() + 1) // LEAST_PATIENTS, 1, bins))
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, bins + 1)))
     group = np.clip(np.searchsorted(edges, risk, side="left") - 1, 0, None)
     lines = []
@@ -40,10 +47,11 @@ def reliability(risk: Array, severe: Array, weight: Array, bins: int = BINS) -> 
         at = group == k
         total = weight[at].sum()
         share = float((weight[at] * severe[at]).sum() / total)
-        low, high = _wilson(share, float(total))
+        of_patients = np.bincount(code[at], weights=weight[at])
+        low, high = _wilson(share, float(total**2 / (of_patients**2).sum()))
         mean = float((weight[at] * risk[at]).sum() / total)
-        lines.append((mean, share, low, high, int(at.sum())))
-    return pd.DataFrame(lines, columns=["predicted", "observed", "low", "high", "rows"])
+        lines.append((mean, share, low, high, int(at.sum()), len(np.unique(code[at]))))
+    return pd.DataFrame(lines, columns=["predicted", "observed", "low", "high", "rows", "patients"])
 
 
 def _wilson(share: float, n: float) -> tuple[float, float]:
@@ -158,13 +166,15 @@ def _arrays(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
 
 def draw_calibration(axes: Axes, rest: pd.DataFrame) -> None:
     """Observed against predicted risk of our model: tenths with intervals and the smooth curve."""
-    risk, severe, weight = _arrays(rest[rest["model"] == "crsrisk"])
-    groups, smooth = reliability(risk, severe, weight), smooth_calibration(risk, severe, weight)
+    ours = rest[rest["model"] == "crsrisk"]
+    risk, severe, weight = _arrays(ours)
+    groups = reliability(risk, severe, weight, ours["patient_id"].to_numpy(dtype=object))
+    smooth = smooth_calibration(risk, severe, weight)
     top = max(float(groups["high"].max()), float(groups["predicted"].max())) * 1.05
     axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="perfect")
     axes.plot(smooth.x, smooth.y, label="smooth")
     error = np.abs(groups[["low", "high"]].to_numpy().T - groups["observed"].to_numpy())
-    axes.errorbar(groups["predicted"], groups["observed"], yerr=error, fmt="o", label="tenths, 95 % interval")
+    axes.errorbar(groups["predicted"], groups["observed"], yerr=error, fmt="o", label="groups, 95 % interval")
     axes.set(xlabel="predicted risk", ylabel="observed share with severe CRS", xlim=(0, top), ylim=(0, top))
     axes.legend()
 

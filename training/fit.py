@@ -259,7 +259,7 @@ def strategy_note(
         )
     if strategy == "offset":
         return (
-            f"{had}; {need}. The published base rate alone was used, shifted a little towards these patients."
+            f"{had}; {need}. The published base rate alone was used, its level moved towards these patients."
         )
     if borrowed:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.unit.training.report_pages import NAME, log_versions
 from training.report.write import write_report
 
 if TYPE_CHECKING:
@@ -38,21 +40,19 @@ FAINT = """(() => {
 
 @pytest.fixture(scope="module")
 def files(trained_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The report of the model with trees in both languages."""
+    """Reports of a trained version of few events, and of one with every table and figure, in both languages."""
+    toys = f"sqlite:///{tmp_path_factory.mktemp('toys')}/mlflow.db"
+    log_versions(toys)
     made = {}
-    for language in ("en", "ja"):
-        made[language] = tmp_path_factory.mktemp(language) / "report.html"
-        write_report(
-            "crsrisk-cd19_cart",
-            "1",
-            made[language],
-            language=language,
-            tracking_uri=trained_registry.tracking_uri,
-        )
+    for kind, version, uri in (("few", "1", trained_registry.tracking_uri), ("complete", "2", toys)):
+        for language in ("en", "ja"):
+            file = tmp_path_factory.mktemp(language) / "report.html"
+            write_report(NAME, version, file, language=language, tracking_uri=uri)
+            made[f"{kind} {language}"] = file
     return made
 
 
-@pytest.fixture(params=["en", "ja"])
+@pytest.fixture(params=["few en", "few ja", "complete en", "complete ja"])
 def opened(request: pytest.FixtureRequest, chromium: Browser, files: dict[str, Path]) -> Iterator[Page]:
     """The report of one language in a window; nothing may be asked for, blocked or complained about."""
     faults: list[str] = []
@@ -103,7 +103,18 @@ def test_on_paper_every_table_is_open_and_nothing_is_cut(opened: Page) -> None:
     assert len(heights) >= 3
     assert min(heights) > 40
     assert opened.evaluate(CUT) == []
-    assert opened.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_the_pdf_is_of_a4_pages_that_name_the_version(opened: Page, tmp_path: Path) -> None:
+    content = opened.pdf(prefer_css_page_size=True, path=tmp_path / "report.pdf")
+    assert content.startswith(b"%PDF")
+    sizes = re.findall(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+)\]", content)
+    assert len(sizes) >= 8
+    assert {(round(float(width)), round(float(height))) for width, height in sizes} == {(595, 842)}
+    rules = opened.evaluate(
+        "[...document.styleSheets[0].cssRules].map(r => r.cssText).filter(t => t.startsWith('@page'))"
+    )
+    assert any(f'"{opened.title()}"' in rule for rule in rules)
 
 
 def test_pictures_are_loaded_and_described(opened: Page) -> None:

@@ -20,6 +20,7 @@ from training.report.blocks import (
 )
 from training.report.cells import count_cell, metric_cell, tag_cell
 from training.report.logged import OURS, Logged, Row, metric_name, table_rows
+from training.report.people import ranking
 from training.report.wording import Wording
 from training.resampling import FEWEST_EVENTS
 
@@ -87,7 +88,12 @@ def short(logged: Logged, wording: Wording) -> Section:
     return Section(
         key="short",
         title=wording.text("section.short"),
-        blocks=[facts, *_headline(logged, wording), Text(text=wording.text("short.note"), weight="quiet")],
+        blocks=[
+            facts,
+            *ranking(logged, wording),
+            *_headline(logged, wording),
+            Text(text=wording.text("short.note"), weight="quiet"),
+        ],
     )
 
 

@@ -85,7 +85,7 @@ def _outcome(logged: Logged, wording: Wording) -> str:
 
 
 def _predictor_choice(logged: Logged, wording: Wording) -> str:
-    return wording.text("answer.predictor_choice", count=len(logged.model.feature_names))
+    return wording.text(f"answer.predictor_choice.{_kind(logged)}", count=len(logged.model.feature_names))
 
 
 def _said(logged: Logged, mark: str, wording: Wording) -> str:

@@ -11,11 +11,12 @@ from training.report.logged import Logged
 from training.report.wording import Style, Wording
 
 METRIC_STYLE: Mapping[str, Style] = {
+    "auroc": "ratio",
+    "average_precision": "ratio",
+    "scaled_brier": "ratio",
     "expected_observed": "ratio",
     "calibration_slope": "ratio",
     "calibration_intercept": "ratio",
-    "brier": "benefit",
-    "ici": "benefit",
 }
 Row = Mapping[Any, str]
 NO_INTERVAL = "no interval"

@@ -144,7 +144,7 @@ def forest(
     labels: int = 260,
 ) -> str:
     """Values with intervals, one line each; `reference` is drawn through all of them."""
-    top, line, notes = 10, 26, 150
+    top, line, notes = 10, 26, 190
     across, height = width - labels - notes, top + line * len(rows) + 46
     end = top + line * len(rows)
 
@@ -171,7 +171,7 @@ def forest(
 
 
 def bars(
-    rows: Sequence[Bar], axis: Axis, *, title: str, text: str, width: int = 720, labels: int = 300
+    rows: Sequence[Bar], axis: Axis, *, title: str, text: str, width: int = 720, labels: int = 330
 ) -> str:
     """Bars from the axis' low end, each with its label before and its note behind."""
     top, line, notes = 8, 24, 160

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POINTS = 60  # of a curve: more can't be seen
 MOST_ROWS = 2000  # explained for the overview
-GROUP_COLUMNS = ("family", "horizon", "predicted", "observed", "low", "high", "rows")
+GROUP_COLUMNS = ("family", "horizon", "predicted", "observed", "low", "high", "rows", "patients")
 CURVE_COLUMNS = ("family", "model", "horizon", "x", "y")
 PREDICTOR_COLUMNS = (
     "family",
@@ -63,7 +63,8 @@ def curve_tables(family: str, detail: pd.DataFrame, *, ours: str = "crsrisk") ->
             found[stem].append(_curve(family, str(name), _thinned(points(risk, severe, weight))))
         if name == ours:
             found["calibration_smooth"].append(_curve(family, ours, smooth_calibration(risk, severe, weight)))
-            groups = reliability(risk, severe, weight).assign(family=family, horizon="rest")
+            patient = rows["patient_id"].to_numpy(dtype=object)
+            groups = reliability(risk, severe, weight, patient).assign(family=family, horizon="rest")
     tables = {
         stem: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CURVE_COLUMNS))
         for stem, parts in found.items()

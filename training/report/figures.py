@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING
 
+from training.fit import SHARED_EVENTS
 from training.report.blocks import Figure, Text
 from training.report.drawing import Axis, Bar, Line, Mark, bars, forest, nice_ticks, plot
 from training.report.logged import OURS, Logged, Row, table_rows
 from training.report.wording import Style, Wording
-from training.resampling import FEWEST_EVENTS
 from training.table import PUBLISHED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_PREDICTORS = 20
+RELIABLE_EVENTS = (
+    200  # patients of either outcome that a flexible curve asks for: van_calster_2019_calibration
+)
 _COMPARED = (OURS, "logistic", "last_grade", "prior")
-LABEL_CHARACTERS = {"en": 40, "ja": 24}  # of a label beside a plot
+LABEL_CHARACTERS = {"en": 38, "ja": 20}  # of a label beside a plot
+BAR_CHARACTERS = {"en": 48, "ja": 25}
 
 
 def too_few(logged: Logged, wording: Wording) -> Text | None:
-    """Why no curve is drawn: the shape of one through fewer than FEWEST_EVENTS events is chance."""
+    """Why no curve is drawn: a base rate ranks nobody, and the shape of a curve through few events is chance.
+
+    Few are those on which no trees are grown either (SHARED_EVENTS).
+    """
+    if logged.model.booster_text is None:
+        return Text(text=wording.text("figure.no_ranking", events=logged.events), weight="note")
     events = min(logged.events, logged.patients - logged.events)
     table = logged.table("metrics")
     if table is not None:
         mine = _rest(table)
         counts = mine.loc[mine["model"] == OURS, ["n", "events"]].astype("int64")
         events = min([events, *(min(e, n - e) for n, e in counts.itertuples(index=False))])
-    if events >= FEWEST_EVENTS:
+    if events >= SHARED_EVENTS:
         return None
-    return Text(text=wording.text("figure.too_few", events=events, least=FEWEST_EVENTS), weight="note")
+    return Text(text=wording.text("figure.too_few", events=events, least=SHARED_EVENTS), weight="note")
 
 
 def calibration(logged: Logged, wording: Wording) -> Figure | None:
@@ -46,9 +56,12 @@ def calibration(logged: Logged, wording: Wording) -> Figure | None:
     top = min(1.0, 1.05 * max([*high, *x, *(v for line in lines for v in line.y)]))
     lines.append(Line(wording.text("figure.perfect"), (0.0, top), (0.0, top), look=6))
     marks = [Mark(*point) for point in zip(x, y, low, high, strict=True)]
+    told = [wording.text("figure.calibration.text"), wording.text("figure.below")]
+    if min(logged.events, logged.patients - logged.events) < RELIABLE_EVENTS:
+        told.append(wording.text("figure.calibration.few", events=logged.events, reliable=RELIABLE_EVENTS))
     return Figure(
         caption=wording.text("figure.calibration"),
-        text=f"{wording.text('figure.calibration.text')} {wording.text('figure.below')}",
+        text=wording.text("number.sentence_separator").join(told),
         svg=plot(
             _share_axis(0.0, top, wording.text("figure.predicted"), wording),
             _share_axis(0.0, top, wording.text("figure.observed"), wording),
@@ -110,7 +123,9 @@ def decision_curve(logged: Logged, wording: Wording) -> Figure | None:
         return None
     low, high, right = -0.3 * top, 1.1 * top, max(max(line.x) for line in lines)
     title = wording.text("figure.decision_curve")
-    text = f"{wording.text('figure.decision_curve.text')} {wording.text('figure.below')}"
+    text = wording.text("number.sentence_separator").join(
+        wording.text(f"figure.{key}") for key in ("decision_curve.text", "below")
+    )
     ticks = nice_ticks(low, high)
     style: Style = "ratio" if all(round(t, 2) == t for t in ticks) else "plain"
     y = Axis(
@@ -134,9 +149,9 @@ def decision_curve(logged: Logged, wording: Wording) -> Figure | None:
 
 
 def auroc_by_landmark(logged: Logged, wording: Wording) -> Figure | None:
-    """AUROC at each landmark and horizon that has an interval, as logged."""
+    """AUROC at each landmark and horizon that has an interval, as logged; none of a base rate."""
     table = logged.table("metrics")
-    if table is None:
+    if table is None or logged.model.booster_text is None:
         return None
     mine = table[
         (table["model"] == OURS)
@@ -186,7 +201,11 @@ def importance(logged: Logged, wording: Wording) -> Figure | None:
         lambda v: wording.number(v, "ratio"),
     )
     drawn = [
-        Bar(_short(feature_name(row["feature"], wording), wording), value, note=direction(row, wording))
+        Bar(
+            _short(feature_name(row["feature"], wording), BAR_CHARACTERS[wording.language]),
+            value,
+            note=direction(row, wording),
+        )
         for value, row in top
     ]
     return Figure(caption=title, text=text, svg=bars(drawn, axis, title=title, text=text))
@@ -212,12 +231,14 @@ def _auroc_forest(rows: list[Bar], key: str, wording: Wording) -> Figure | None:
     if not rows:
         return None
     lowest = min([0.5, *(v for row in rows for v in (row.value, row.low) if v is not None)])
-    low = max(0.0, lowest - 0.03)
+    low = floor(lowest * 10) / 10  # begins at a tick
     title, text = wording.text(key), wording.text(f"{key}.text")
     axis = Axis(
         low, 1.0, wording.text("metric.auroc"), nice_ticks(low, 1.0), lambda v: wording.number(v, "ratio")
     )
-    shown = [Bar(_short(r.label, wording), r.value, r.low, r.high, r.note) for r in rows]
+    shown = [
+        Bar(_short(r.label, LABEL_CHARACTERS[wording.language]), r.value, r.low, r.high, r.note) for r in rows
+    ]
     return Figure(caption=title, text=text, svg=forest(shown, axis, title=title, text=text, reference=0.5))
 
 
@@ -285,8 +306,7 @@ def _within(line: Line, low: float) -> Line:
     return Line(line.name, (*line.x[:keep], edge), (*line.y[:keep], low), line.look, line.strong)
 
 
-def _short(label: str, wording: Wording) -> str:
-    most = LABEL_CHARACTERS[wording.language]
+def _short(label: str, most: int) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 

@@ -43,7 +43,7 @@ def groups(logged: Logged, wording: Wording) -> Section:
         rows.append(_line("subgroups", label, metrics, wording))
         if "auroc" in metrics and metrics["auroc"][1]["low"]:
             drawn.append(auroc_bar(label, metrics["auroc"][1], wording))
-    figure = auroc_by_group(drawn, wording)
+    figure = None if logged.model.booster_text is None else auroc_by_group(drawn, wording)
     if figure is not None:
         blocks.append(figure)
     heads = (*_counted("column.group_name", wording), *(wording.text(f"metric.{m}") for m in GROUP_METRICS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from training.report.about import few_events
 from training.report.blocks import Block, Cell, Section, Table, Text, text_cell
 from training.report.cells import model_cell, table_cell
 from training.report.figures import direction, feature_name, importance
@@ -24,6 +25,8 @@ def overview(logged: Logged, wording: Wording) -> Section:
             blocks=[Text(text=wording.text("shap.no_trees"), weight="note")],
         )
     blocks: list[Block] = [Text(text=wording.text("shap.text"))]
+    if few_events(logged):
+        blocks.append(Text(text=wording.text("shap.few", events=logged.events), weight="note"))
     figure = importance(logged, wording)
     if figure is not None:
         blocks.append(figure)

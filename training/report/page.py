@@ -35,5 +35,19 @@ def render(document: Document, language: Language) -> str:
     """
     style = Markup((FOLDER / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
     return _template().render(
-        document=document, w=Wording(language), style=style, policy=POLICY, markup=Markup
+        document=document,
+        w=Wording(language),
+        style=style,
+        css_title=Markup(_css_string(document.title)),  # noqa: S704  # a quoted string
+        policy=POLICY,
+        markup=Markup,
     )
+
+
+def _css_string(text: str) -> str:
+    r"""The text as a string of a style sheet, which ends neither the string nor the style element.
+
+    >>> print(_css_string('a "b" </style>'))
+    "a \22 b\22  \3c \2f style\3e "
+    """
+    return '"' + "".join(c if c.isalnum() or c in " .,:_-" else f"\\{ord(c):x} " for c in text) + '"'

@@ -15,7 +15,9 @@ def absent(stem: str, wording: Wording) -> Text:
 
 
 def empty(stem: str, wording: Wording) -> Text:
-    """Says that a table was logged without rows."""
+    """Says that a table was logged without rows, and why where that is known."""
+    if wording.has(f"empty.{stem}"):
+        return Text(text=wording.text(f"empty.{stem}"), weight="note")
     return Text(text=wording.text("empty", what=wording.text(f"table.{stem}")), weight="note")
 
 
@@ -71,28 +73,47 @@ def therapies(logged: Logged, wording: Wording) -> Section:
 
 def _levels(logged: Logged, wording: Wording) -> list[Block]:
     """What the model holds of each therapy: published rate and shift."""
-    shifts = logged.model.interval.levels.shifts
+    model = logged.model
+    shifts, base_rate = model.interval.levels.shifts, model.booster_text is None
     if not shifts:
         return [Text(text=wording.text("levels.none"), weight="quiet")]
     lines = []
     for key in sorted(shifts):
-        rate = logged.model.offset.rates.get(key)
+        rate = model.offset.rates.get(key)
+        none = text_cell(wording.text("number.none"))
         published = (
-            text_cell(wording.text("number.none"))
+            (none, none)
             if rate is None
-            else model_cell(f"offset.rates.{key}.rate", rate.rate, wording, "share")
+            else (
+                model_cell(f"offset.rates.{key}.rate", rate.rate, wording, "share"),
+                text_cell(wording.word("rate_level", rate.level)),
+            )
         )
+        moved = model_cell("calibration.intercept", model.calibration.intercept, wording, "ratio")
         at = f"interval.levels.shifts.{key}"
         lines.append(
             (
                 text_cell(wording.name("therapy", key)),
-                published,
+                *published,
+                *([moved] if base_rate else []),
                 model_cell(f"{at}.mean", shifts[key].mean, wording, "ratio"),
                 model_cell(f"{at}.sd", shifts[key].sd, wording, "ratio"),
             )
         )
-    heads = [wording.text(f"column.{name}") for name in ("therapy", "published", "shift", "shift_sd")]
+    columns = ("therapy", "published", "rate_level", *(["moved"] if base_rate else []), "shift", "shift_sd")
+    told = wording.text("levels.moved" if base_rate else "levels.text")
     return [
-        Table(caption=wording.text("levels.caption"), head=heads, rows=lines),
-        Text(text=wording.text("levels.text"), weight="quiet"),
+        Table(
+            caption=wording.text("levels.caption"),
+            head=[wording.text(f"column.{name}") for name in columns],
+            rows=lines,
+        ),
+        Text(text=told, weight="quiet"),
     ]
+
+
+def ranking(logged: Logged, wording: Wording) -> list[Block]:
+    """What measures of ranking are worth where the version is a base rate; nothing for a version with trees."""
+    if logged.model.booster_text is not None:
+        return []
+    return [Text(text=wording.text("ranking.offset"), weight="loud")]

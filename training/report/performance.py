@@ -6,7 +6,7 @@ from training.report.blocks import Block, Cell, Items, Section, Table, Text, tex
 from training.report.cells import count_cell, metric_cell, style_of, table_cell
 from training.report.figures import auroc_by_landmark, calibration, curves, too_few
 from training.report.logged import OURS, Logged, Row, metric_name, table_rows
-from training.report.people import missing
+from training.report.people import missing, ranking
 from training.report.wording import Style, Wording
 from training.table import ORDER
 
@@ -19,7 +19,7 @@ Rows = list[tuple[int, Row]]
 
 def performance(logged: Logged, wording: Wording) -> Section:
     """Discrimination and accuracy at every landmark and horizon, against the other models, and the curves."""
-    blocks: list[Block] = [Text(text=wording.text("performance.text"))]
+    blocks: list[Block] = [Text(text=wording.text("performance.text")), *ranking(logged, wording)]
     if logged.table("metrics") is None:
         blocks.append(missing(logged, "metrics", wording))
         if logged.metrics:
@@ -180,12 +180,13 @@ def _groups(logged: Logged, wording: Wording) -> list[Block]:
     table = logged.table("calibration_groups")
     if table is None:
         return []
+    counted = [c for c in ("rows", "patients") if c in table]  # early releases did not count patients
     rows: list[tuple[Cell, ...]] = []
     for place, row in enumerate(table_rows(table)):
         rows.append(
             (
                 text_cell(str(place + 1)),
-                count_cell("calibration_groups", place, row, "rows", wording),
+                *(count_cell("calibration_groups", place, row, c, wording) for c in counted),
                 table_cell("calibration_groups", place, row, "predicted", wording, style="share"),
                 table_cell(
                     "calibration_groups",
@@ -198,7 +199,7 @@ def _groups(logged: Logged, wording: Wording) -> list[Block]:
                 ),
             )
         )
-    heads = [wording.text(f"column.{c}") for c in ("group", "rows", "predicted", "observed")]
+    heads = [wording.text(f"column.{c}") for c in ("group", *counted, "predicted", "observed")]
     return [Table(caption=wording.text("calibration.groups"), head=heads, rows=rows, folded=True)]
 
 

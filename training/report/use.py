@@ -49,7 +49,7 @@ def _curve_tables(lines: list[Row], wording: Wording) -> list[Block]:
             continue
         place, row = chosen[OURS, threshold]
         cells = [
-            table_cell("decision_curve", place, row, column, wording, style="benefit", bounds=bounds)
+            table_cell("decision_curve", place, row, column, wording, bounds=bounds)
             for column, bounds in BENEFIT_COLUMNS.items()
         ]
         ours.append(with_reason(_threshold(threshold, wording), cells))
@@ -57,7 +57,7 @@ def _curve_tables(lines: list[Row], wording: Wording) -> list[Block]:
     every: list[tuple[Cell, ...]] = []
     for threshold in thresholds:
         cells = [
-            table_cell("decision_curve", *chosen[m, threshold], "net_benefit", wording, style="benefit")
+            table_cell("decision_curve", *chosen[m, threshold], "net_benefit", wording)
             if (m, threshold) in chosen
             else text_cell(wording.text("number.none"))
             for m in models

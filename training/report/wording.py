@@ -48,11 +48,11 @@ class Wording:
         return self.labels.get(f"report.{kind}.{key}", key)
 
     def number(self, value: float, style: Style = "plain") -> str:
-        """A number as it is shown; never more digits than a reader can use.
+        r"""A number as it is shown; never more digits than a reader can use.
 
         >>> en = Wording("en")
         >>> [en.number(x, s) for x, s in ((0.71249, "plain"), (0.0754, "share"), (-0.00123, "benefit"))]
-        ['0.712', '7.5 %', '−0.0012']
+        ['0.712', '7.5\xa0%', '−0.0012']
         """
         if not isfinite(value):
             return self.text("number.none")

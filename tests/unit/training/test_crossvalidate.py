@@ -55,7 +55,7 @@ def test_every_model_answers_the_same_rows(twelve):
 def test_the_notes_name_the_events_and_what_was_used_instead(twelve):
     assert (
         "cd19_cart: 12 patients had severe CRS; an own model needs 100 (shared trees 30). The published base rate "
-        "alone was used, shifted a little towards these patients."
+        "alone was used, its level moved towards these patients."
     ) in twelve.notes
     assert any("Not compared" in note and "EASIX" in note for note in twelve.notes)
 

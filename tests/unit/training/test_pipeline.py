@@ -133,11 +133,25 @@ def made(n: int = 4000):
 
 
 def test_groups_of_calibrated_risks_hold_the_observed_share():
-    groups = reliability(*made())
+    groups = reliability(*made(), np.arange(4000).astype(object))
     assert groups["rows"].sum() == 4000
     assert len(groups) == 10
     inside = (groups["low"] <= groups["predicted"]) & (groups["predicted"] <= groups["high"])
     assert inside.sum() >= 8
+
+
+def test_more_rows_of_the_same_patients_make_no_interval_narrower():
+    risk, severe, weight = made(400)
+    patient = np.arange(400).astype(object)
+    once = reliability(risk, severe, weight, patient)
+    thrice = reliability(*(np.repeat(a, 3) for a in (risk, severe, weight, patient)))
+    assert thrice["rows"].tolist() == (3 * once["rows"]).tolist()
+    assert thrice[["low", "high"]].to_numpy() == pytest.approx(once[["low", "high"]].to_numpy())
+
+
+def test_few_patients_are_dealt_to_few_groups():
+    groups = reliability(*made(59), np.arange(59).astype(object))
+    assert groups["patients"].tolist() == [30, 29]
 
 
 def test_the_smooth_curve_of_calibrated_risks_is_the_diagonal():
@@ -147,7 +161,8 @@ def test_the_smooth_curve_of_calibrated_risks_is_the_diagonal():
 
 def test_equal_risks_make_one_group_and_a_curve_of_finite_points():
     risk, severe, weight = np.full(50, 0.2), (np.arange(50) < 10).astype(float), np.ones(50)
-    assert reliability(risk, severe, weight)["observed"].tolist() == [pytest.approx(0.2)]
+    groups = reliability(risk, severe, weight, np.arange(50).astype(object))
+    assert groups["observed"].tolist() == [pytest.approx(0.2)]
     assert np.isfinite(smooth_calibration(risk, severe, weight).y).all()
 
 
