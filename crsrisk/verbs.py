@@ -379,7 +379,7 @@ def doctor() -> list[dict[str, Any]]:
     """What was looked at, what was found, and whether it is in order."""
     from crsrisk.doctor import findings
 
-    return findings(load_settings())
+    return [*findings(load_settings()), _ledger()]
 
 
 def demo(*, courses: int = 1100, seed: int = 7, progress: Progress | None = None) -> Demonstration:
@@ -454,6 +454,22 @@ class _Places(TypedDict):
 def _places() -> _Places:
     settings = load_settings()
     return {"tracking_uri": settings.tracking_uri, "store_url": settings.store_url}
+
+
+def _ledger() -> dict[str, Any]:
+    """Whether registry and store of champions answer, and every entry of the ledger is whole."""
+    from training.promotions import verify
+    from training.registry import sqlite_path
+
+    places, what = _places(), "ledger of champions"
+    registry = sqlite_path(places["tracking_uri"])
+    if registry is not None and not registry.is_file():
+        return {"what": what, "found": "no registry yet; crsrisk train makes it", "ok": True}
+    try:
+        problems = verify(**places)
+    except CrsRiskError as error:
+        problems = [str(error)]
+    return {"what": what, "found": "; ".join(problems) or "every entry is whole", "ok": not problems}
 
 
 def _moment(text: str) -> datetime:

@@ -26,7 +26,6 @@ from training.artefact import load_model, read_manifest, save_model
 from training.champions import list_models, load_champions, load_registered, load_uri
 from training.kept import Kept, digest_tag
 from training.model import RiskModel
-from training.promotions import promote
 from training.registry import (
     CHALLENGER,
     CHAMPION,
@@ -67,7 +66,6 @@ __all__ = [  # the names of the registry that callers of this module use
     "log_training",
     "model_beside",
     "model_name",
-    "promote",
     "tree_files",
     "without_hint_warnings",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import crsrisk
+from crsrisk import verbs
 from crsrisk.cli import app
 from crsrisk.errors import CrsRiskError, ModelError
 from tests.unit.training.test_promotions import BODY
@@ -110,3 +112,22 @@ def test_a_time_that_says_nothing_is_refused(here, model, at, says):
 def test_before_the_first_champion_there_is_nothing_to_compute(here):
     with pytest.raises(ModelError, match="there was no champion at 2001-01-01T00:00:00"):
         crsrisk.score_patient(BODY, at="2001-01-01T09:00:00+09:00")
+
+
+def ledger():
+    [found] = [f for f in verbs.doctor() if f["what"] == "ledger of champions"]
+    return found["ok"], found["found"]
+
+
+def test_the_doctor_looks_at_the_ledger(here, monkeypatch, tmp_path):
+    assert ledger() == (True, "every entry is whole")
+    database = sqlite3.connect(here[1].removeprefix("sqlite:///"))
+    with database:
+        database.execute("UPDATE champions SET version = '3'")
+    database.close()
+    assert ledger() == (False, f"the champion of {NAME} is not the one that the ledger gives")
+    monkeypatch.setenv("CRSRISK_STORE_URL", "mysql://somewhere/else")
+    assert ledger()[0] is False
+    monkeypatch.setenv("CRSRISK_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert ledger() == (True, "no registry yet; crsrisk train makes it")
+    assert not (tmp_path / "new").exists()
