@@ -137,6 +137,7 @@ def _model_json(model: RiskModel) -> str:
         "seed": model.seed,
         "simulated": model.simulated,
         "notes": list(model.notes),
+        "policy": dict(model.policy),
     }
     return json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -164,8 +165,9 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             seed=stored["seed"],
             simulated=stored["simulated"],
             notes=tuple(stored["notes"]),
+            policy=_policy(stored.get("policy", {})),
         )
-    except (KeyError, TypeError) as wrong:
+    except (KeyError, TypeError, ValueError, AttributeError) as wrong:
         raise ModelError(f"{MODEL} lacks or misnames a field ({wrong}); load another version") from None
 
 
@@ -177,6 +179,11 @@ def _interval(stored: Mapping[str, Any]) -> IntervalSpec:
     levels = stored["levels"]
     shifts = {key: TherapyShift(**shift) for key, shift in levels["shifts"].items()}
     return IntervalSpec(level=stored["level"], levels=Levels(levels["local_sd"], shifts))
+
+
+def _policy(stored: Mapping[str, Any]) -> dict[str, float]:
+    """How CRS was treated in training; versions made before it was kept have none."""
+    return {str(name): float(value) for name, value in stored.items()}
 
 
 def _registry_digest() -> str:

@@ -34,6 +34,7 @@ from training.instability import instability_notes, model_instability
 from training.model import RiskModel
 from training.net_benefit import GRID
 from training.offset import sigmoid
+from training.policy_change import PolicyChange, policy_change
 from training.resampling import RESAMPLES, Array
 from training.sample_size import ValidationSize, size_from_intervals, validation_size
 from training.smooth_calibration import log_odds
@@ -67,8 +68,8 @@ class ExternalEvaluation:
     """What a model is worth in these patients.
 
     table: metrics as `evaluate`; the models beside ours were recalibrated to these patients out of fold,
-    which ours was not. needed: patients for intervals as narrow as `holds` asks for; None where that can't
-    be worked out.
+    which ours was not. policy: how CRS is treated here, beside where the model learned. needed: patients for
+    intervals as narrow as `holds` asks for; None where that can't be worked out.
     """
 
     model: dict[str, str]
@@ -80,6 +81,7 @@ class ExternalEvaluation:
     sensitivity: pd.DataFrame
     suite: Suite
     attrition: pd.DataFrame
+    policy: PolicyChange
     verdicts: tuple[Verdict, ...]
     needed: ValidationSize | None
     notes: tuple[str, ...]
@@ -91,6 +93,7 @@ class ExternalEvaluation:
             "metrics": self.table,
             "sensitivity_uncertain_grades": self.sensitivity,
             "attrition": self.attrition,
+            "treatment_policy": self.policy.table(),
             **self.suite.tables(),
         }
 
@@ -120,6 +123,7 @@ class ExternalEvaluation:
                 for v in self.verdicts
             ],
             "needed": None if self.needed is None else _needed(self.needed),
+            "treatment_policy": {"changed": bool(self.policy.changed), "note": self.policy.note()},
             "metrics": json.loads(pooled.drop(columns="landmark_hours").to_json(orient="records")),
             "notes": list(self.notes),
         }
@@ -229,6 +233,7 @@ def evaluate_model(
         seed=seed,
     )
     stable = model_instability(model, judged.rows, cohort.therapies).summary
+    change = policy_change(model.policy, cohort, str(model.family), outcomes=prepared.labels.outcomes)
     told.step("net benefit, alerts, subgroups")
     result = ExternalEvaluation(
         model={"name": info.name, "version": info.version, "digest": info.digest},
@@ -240,9 +245,14 @@ def evaluate_model(
         sensitivity=_sensitivity(model, prepared, judged.detail, resamples, seed),
         suite=replace(measured, extra={"instability": stable}),
         attrition=prepared.labels.attrition,
+        policy=change,
         verdicts=tuple(verdict(horizon, found) for horizon, found in by_horizon.items()),
         needed=_size(judged.detail, next(iter(by_horizon.values()))),
-        notes=(*_notes(model, prepared, judged), *instability_notes(str(model.family), stable)),
+        notes=(
+            change.note(),
+            *_notes(model, prepared, judged),
+            *instability_notes(str(model.family), stable),
+        ),
         detail=judged.detail,
     )
     told.step("summary")

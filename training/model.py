@@ -99,6 +99,7 @@ class RiskModel:
     seed: int = 0
     simulated: bool = False  # trained on simulated patients
     notes: tuple[str, ...] = ()
+    policy: Mapping[str, float] = field(default_factory=dict)  # how CRS was treated: training.policy
 
     @property
     def names(self) -> tuple[str, ...]:

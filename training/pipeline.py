@@ -18,13 +18,17 @@ from training.fit import fit_family, shared_trees
 from training.horizons import DEFAULT_HORIZONS
 from training.instability import instability_notes, model_instability
 from training.model import RiskModel
+from training.policy import treatment_policy
 from training.sample_size import sample_size_note
 from training.single_thread import single_thread
 from training.subgroups import course_groups
 from training.suite import Suite, suite
 from training.support import support_analysis
 from training.table import render
+from training.treatment import treatment_analysis
+from training.usual_care import usual_care_analysis
 from training.validation import validate
+from training.without_rescue import WITHOUT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,8 +72,19 @@ class TrainedFamily:
         return [*self.evaluation.notes, *self.advice]
 
     def metrics(self) -> dict[str, Interval]:
-        """Our model's metrics by name: `auroc_pooled`, `auroc_landmark24_horizon72`, ..., undefined ones left out."""
-        return metric_names(self.evaluation.table[self.evaluation.table["model"] == OURS])
+        """Our model's metrics by name: `auroc_pooled`, `auroc_landmark24_horizon72`, ..., undefined ones left out.
+
+        Also those of the model that sees treatment (`usual_care_...`) and the risks without rescue
+        (`risk_without_tocilizumab_...`).
+        """
+        extra = self.suite.extra
+        found = metric_names(self.evaluation.table[self.evaluation.table["model"] == OURS])
+        if "usual_care" in extra:
+            found |= {f"usual_care_{name}": of for name, of in metric_names(extra["usual_care"]).items()}
+        risks = extra["without_rescue"]
+        for definition, mine in risks[risks["estimate"] == WITHOUT].groupby("definition"):
+            found |= metric_names(mine.assign(metric=f"risk_without_{definition}"))
+        return found
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tables to log, by file stem; those of the report among them."""
@@ -110,6 +125,7 @@ def train(
     resamples: int = RESAMPLES,
     designs: Sequence[str] = (),
     support: bool = False,
+    usual_care: bool = False,
     progress: Progress | None = None,
 ) -> list[TrainedFamily]:
     """Fit and evaluate one model per family of the cohort.
@@ -130,6 +146,7 @@ def train(
         designs: validation designs to run as well, see `training.validation.DESIGNS`; each refits the recipe
             with its default parameters, once per site, product or cut.
         support: whether to cross-validate a second model that also sees oxygen, pressors and blood pressure.
+        usual_care: whether to cross-validate a second model that also sees what was given for CRS so far.
         progress: told about every step.
 
     Raises:
@@ -159,6 +176,7 @@ def train(
         evaluation,
         designs,
         support=support,
+        usual_care=usual_care,
         folds=folds,
         families=wanted,
         trials=trials,
@@ -182,6 +200,8 @@ def train(
                 shared=shared,
                 progress=_step(progress, f"{name}, final model"),
             )
+        policy = treatment_policy(prepared.cohort, name, outcomes=prepared.labels.outcomes)
+        model = replace(model, policy=policy)
         mine = rows.take((rows.rows["family"] == name).to_numpy())
         stable = model_instability(model, mine, prepared.cohort.therapies).summary
         own = evaluation.of_family(name)
@@ -189,10 +209,11 @@ def train(
             own.detail, prepared.labels.onsets, groups, ours=OURS, resamples=resamples, seed=seed
         )
         tables = {stem: table[table["family"] == name] for stem, table in further.items()}
-        measured = replace(measured, extra={**tables, "instability": stable})
+        treated = treatment_analysis(prepared, own.detail, name, policy, resamples=resamples, seed=seed)
+        measured = replace(measured, extra={**tables, "instability": stable, **treated.tables()})
         size = sample_size_note(name, mine.patients(), mine.severe_patients(), len(mine.names) + 2)
         params = {"trials": trials, "folds": folds, "seed": seed, "refits": refits, "resamples": resamples}
-        advice = (size, *instability_notes(name, stable))
+        advice = (size, *instability_notes(name, stable), *treated.notes())
         trained.append(TrainedFamily(model, own, measured, mine, params, advice))
     return trained
 
@@ -203,6 +224,7 @@ def _further(
     designs: Sequence[str],
     *,
     support: bool,
+    usual_care: bool,
     folds: int,
     families: Sequence[str],
     trials: int,
@@ -210,7 +232,7 @@ def _further(
     resamples: int,
     progress: Progress | None,
 ) -> dict[str, pd.DataFrame]:
-    """Tables of the validation designs and of the model with support variables, of all families."""
+    """Tables of the validation designs and of the models with support variables or treatment, of all families."""
     found = {}
     if designs:
         held_out = validate(
@@ -229,6 +251,18 @@ def _further(
             progress=progress,
         )
         found |= {"with_support": table, "without_against_with_support": differences}
+    if usual_care:
+        table, differences = usual_care_analysis(
+            prepared,
+            evaluation,
+            n_folds=folds,
+            families=families,
+            trials=trials,
+            seed=seed,
+            resamples=resamples,
+            progress=progress,
+        )
+        found |= {"usual_care": table, "without_against_usual_care": differences}
     return found
 
 

@@ -19,7 +19,7 @@ from training.verdict import CANNOT_TELL, WORDS
 INFO = ModelInfo("crsrisk-cd19_cart", "7", "sha256:model")
 TABLES = {
     "metrics", "sensitivity_uncertain_grades", "attrition", "decision_curve", "alerts", "subgroups", "comparisons",
-    "instability",
+    "instability", "treatment_policy",
 }  # fmt: skip
 FIGURES = {"calibration", "roc", "precision_recall", "decision_curve"}
 
