@@ -263,7 +263,10 @@ def train(
     trials: Annotated[int, typer.Option(min=0, help="Tuning trials.")] = 20,
     seed: Seed = 0,
     full: Annotated[
-        bool, typer.Option("--full", help="Also hold out sites, products, years; fit with support variables.")
+        bool,
+        typer.Option(
+            "--full", help="Also hold out sites, products, years; second models with support and treatment."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

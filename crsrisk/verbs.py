@@ -211,9 +211,9 @@ def train(
 ) -> Training:
     """Fit, evaluate out of fold, log to MLflow and register a version per family, alias `challenger`.
 
-    Nothing is promoted: a version answers only after `promote`. With `full` the report also has the model with
-    oxygen, pressors and blood pressure, and held-out sites, products and later patients; it takes several times
-    as long.
+    Nothing is promoted: a version answers only after `promote`. With `full` the report also has held-out sites,
+    products and later patients, the model with oxygen, pressors and blood pressure, and the one that sees
+    treatment; it takes several times as long.
     """
     from training.publish import train_and_register
     from training.validation import DESIGNS
@@ -225,6 +225,7 @@ def train(
         seed=seed,
         designs=DESIGNS if full else (),
         support=full,
+        usual_care=full,
         progress=progress,
         **_places(),
     )

@@ -17,6 +17,8 @@ METRIC_STYLE: Mapping[str, Style] = {
     "expected_observed": "ratio",
     "calibration_slope": "ratio",
     "calibration_intercept": "ratio",
+    "risk_without_tocilizumab": "share",
+    "risk_without_tocilizumab_and_steroid": "share",
 }
 Row = Mapping[Any, str]
 NO_INTERVAL = "no interval"

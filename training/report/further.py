@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from training.report.blocks import Block, Cell, Section, Table, Text, text_cell, with_reason
-from training.report.cells import count_cell, style_of, table_cell
+from training.report.cells import count_cell, table_cell
 from training.report.drawing import Bar
 from training.report.figures import auroc_bar, auroc_by_group
 from training.report.logged import OURS, Logged, Row, table_rows
 from training.report.people import missing
+from training.report.tables import GROUP_METRICS, Found, counted_heads, differences, metric_cells, pooled
 from training.report.wording import Wording
 from training.subgroups import LEAST_EVENTS, LEAST_PATIENTS, SUPPRESSED, UNKNOWN
 from training.validation import BY, POOLED
 
-GROUP_METRICS = ("auroc", "calibration_slope", "expected_observed", "brier")
 SMALL_LEVEL = f"fewer than {LEAST_PATIENTS} patients or {LEAST_EVENTS} with severe CRS"
-Found = dict[str, tuple[int, Row]]
 
 
 def groups(logged: Logged, wording: Wording) -> Section:
@@ -46,7 +45,10 @@ def groups(logged: Logged, wording: Wording) -> Section:
     figure = None if logged.model.booster_text is None else auroc_by_group(drawn, wording)
     if figure is not None:
         blocks.append(figure)
-    heads = (*_counted("column.group_name", wording), *(wording.text(f"metric.{m}") for m in GROUP_METRICS))
+    heads = (
+        *counted_heads("column.group_name", wording),
+        *(wording.text(f"metric.{m}") for m in GROUP_METRICS),
+    )
     blocks.append(Table(caption=wording.text("groups.caption"), head=heads, rows=rows, shape="wide"))
     return Section(key="groups", title=wording.text("section.groups"), blocks=blocks)
 
@@ -86,9 +88,16 @@ def elsewhere(logged: Logged, wording: Wording) -> Section:
                 rows.append((_named(named, SMALL_LEVEL, wording), few, few, *_hidden(wording)))
             else:
                 rows.append(_line("validation", named, metrics, wording))
-        heads = (*_counted("column.held_out", wording), *(wording.text(f"metric.{m}") for m in GROUP_METRICS))
+        heads = (
+            *counted_heads("column.held_out", wording),
+            *(wording.text(f"metric.{m}") for m in GROUP_METRICS),
+        )
         blocks.append(Table(caption=wording.text("elsewhere.caption"), head=heads, rows=rows, shape="wide"))
-    blocks += _pooled(logged, "with_support", "elsewhere.support", wording)
+    blocks += pooled(logged, "with_support", "elsewhere.support", wording)
+    if logged.table("with_support") is not None:
+        blocks += differences(
+            logged, "without_against_with_support", "elsewhere.support_differences", wording
+        )
     return Section(key="elsewhere", title=wording.text("section.elsewhere"), blocks=blocks)
 
 
@@ -96,7 +105,7 @@ def _line(stem: str, label: str, metrics: Found, wording: Wording) -> tuple[Cell
     """Counts and metrics of one level."""
     first, counted = next(iter(metrics.values()))
     counts = [count_cell(stem, first, counted, c, wording) for c in ("n", "events")]
-    return with_reason(text_cell(label), [*counts, *_metrics(stem, metrics, GROUP_METRICS, wording)])
+    return with_reason(text_cell(label), [*counts, *metric_cells(stem, metrics, GROUP_METRICS, wording)])
 
 
 def _named(label: str, reason: str, wording: Wording) -> Cell:
@@ -140,40 +149,5 @@ def stability(logged: Logged, wording: Wording) -> Section:
             )
         heads = [wording.text(f"column.{c}") for c in ("measure", "value", "refits")]
         blocks.append(Table(caption=wording.text("stability.caption"), head=heads, rows=rows))
-    blocks += _pooled(logged, "sensitivity_uncertain_grades", "stability.sensitivity", wording)
+    blocks += pooled(logged, "sensitivity_uncertain_grades", "stability.sensitivity", wording)
     return Section(key="stability", title=wording.text("section.stability"), blocks=blocks)
-
-
-def _pooled(logged: Logged, stem: str, caption: str, wording: Wording) -> list[Block]:
-    """A table of metrics: its horizons, pooled over landmarks."""
-    table = logged.table(stem)
-    if table is None:
-        return [missing(logged, stem, wording)]
-    found: dict[str, Found] = {}
-    for place, row in enumerate(table_rows(table)):
-        if row["landmark_hours"] == "" and row["horizon"] != "all":
-            found.setdefault(row["horizon"], {})[row["metric"]] = (place, row)
-    rows: list[tuple[Cell, ...]] = []
-    for horizon in sorted(found, key=lambda h: (h != "rest", h)):
-        first, counted = next(iter(found[horizon].values()))
-        counts = [count_cell(stem, first, counted, c, wording) for c in ("n", "events")]
-        metrics = _metrics(stem, found[horizon], GROUP_METRICS, wording)
-        rows.append(with_reason(text_cell(wording.horizon(horizon)), [*counts, *metrics]))
-    heads = (
-        *_counted("column.horizon", wording),
-        *(wording.text(f"metric.{m}") for m in GROUP_METRICS),
-    )
-    return [Table(caption=wording.text(caption), head=heads, rows=rows, shape="wide")]
-
-
-def _metrics(stem: str, found: Found, names: tuple[str, ...], wording: Wording) -> list[Cell]:
-    return [
-        table_cell(stem, *found[name], "value", wording, style=style_of(name), bounds=("low", "high"))
-        if name in found
-        else text_cell(wording.text("number.none"))
-        for name in names
-    ]
-
-
-def _counted(first: str, wording: Wording) -> tuple[str, str, str]:
-    return wording.text(first), wording.text("column.patients"), wording.text("column.events")

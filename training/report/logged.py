@@ -40,6 +40,12 @@ TABLES = (
     "with_support",
     "without_against_with_support",
     "instability",
+    "treatment_policy",
+    "without_rescue",
+    "positivity",
+    "rescue_sensitivity",
+    "usual_care",
+    "without_against_usual_care",
     "predictors",
     "strategies",
 )

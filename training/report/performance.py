@@ -7,13 +7,13 @@ from training.report.cells import count_cell, metric_cell, style_of, table_cell
 from training.report.figures import auroc_by_landmark, calibration, curves, too_few
 from training.report.logged import OURS, Logged, Row, metric_name, table_rows
 from training.report.people import missing, ranking
-from training.report.wording import Style, Wording
+from training.report.tables import differences
+from training.report.wording import Wording
 from training.table import ORDER
 
 DISCRIMINATION = ("auroc", "average_precision", "brier", "scaled_brier", "log_loss")
 CALIBRATION = ("calibration_slope", "calibration_intercept", "expected_observed", "ici")
 COMPARED = ("auroc", "average_precision", "brier", "calibration_slope", "expected_observed")
-DIFFERENCES = ("auroc", "brier", "log_loss", "calibration_slope_distance", "ici")
 Rows = list[tuple[int, Row]]
 
 
@@ -30,7 +30,7 @@ def performance(logged: Logged, wording: Wording) -> Section:
         if forest is not None:
             blocks.append(forest)
         blocks += _models(logged, wording)
-    blocks += _differences(logged, wording)
+    blocks += differences(logged, "comparisons", "differences.caption", wording)
     few = too_few(logged, wording)
     drawn = [] if few else [curves(logged, stem, wording) for stem in ("roc", "precision_recall")]
     blocks += [few] if few else [figure for figure in drawn if figure is not None]
@@ -130,49 +130,6 @@ def _models(logged: Logged, wording: Wording) -> list[Block]:
         caption=wording.text("models.caption"), head=(wording.text("column.model"), *names), rows=rows
     )
     return [with_note(shown)]
-
-
-def _differences(logged: Logged, wording: Wording) -> list[Block]:
-    """Paired differences: this model minus the other, on the same patients."""
-    table = logged.table("comparisons")
-    if table is None:
-        return [missing(logged, "comparisons", wording)]
-    chosen: dict[str, dict[str, tuple[int, Row]]] = {}
-    for place, row in enumerate(table_rows(table)):
-        if row["horizon"] == "rest" and row["metric"] in DIFFERENCES:
-            chosen.setdefault(row["model"], {})[row["metric"]] = (place, row)
-    rows: list[tuple[Cell, ...]] = []
-    for model in sorted(chosen, key=lambda m: ORDER.index(m) if m in ORDER else len(ORDER)):
-        cells = [
-            table_cell(
-                "comparisons",
-                *chosen[model][metric],
-                "difference",
-                wording,
-                style=_difference_style(metric),
-                bounds=("low", "high"),
-            )
-            if metric in chosen[model]
-            else text_cell(wording.text("number.none"))
-            for metric in DIFFERENCES
-        ]
-        rows.append(with_reason(text_cell(wording.word("model", model)), cells))
-    names = [
-        wording.text(
-            "differences.column", metric=wording.text(f"metric.{m}"), better=wording.text(f"better.{m}")
-        )
-        for m in DIFFERENCES
-    ]
-    shown = Table(
-        caption=wording.text("differences.caption"),
-        head=(wording.text("column.against"), *names),
-        rows=rows,
-    )
-    return [with_note(shown)]
-
-
-def _difference_style(metric: str) -> Style:
-    return "benefit" if metric in ("brier", "ici") else "plain"
 
 
 def _groups(logged: Logged, wording: Wording) -> list[Block]:

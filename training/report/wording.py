@@ -13,6 +13,7 @@ from typing import Literal
 from crsrisk.labels import Language, labels
 
 SAID = "report.said."
+SEVERAL = "; "  # between reasons that are logged as one
 Style = Literal["plain", "ratio", "share", "benefit", "count", "hours", "rate", "threshold"]
 DIGITS: Mapping[str, int] = {"plain": 3, "ratio": 2, "benefit": 4, "count": 0, "hours": 1, "rate": 1}
 PERCENT_DIGITS = {"share": 1, "threshold": 1}
@@ -102,6 +103,9 @@ class Wording:
             if found:
                 fields = {name: self._field(name, value) for name, value in found.groupdict().items()}
                 return self.labels[key].format(**fields), ""
+        several = [self.said(part) for part in sentence.split(SEVERAL)] if SEVERAL in sentence else []
+        if several and not any(lang for _, lang in several):
+            return self.text("number.several").join(text for text, _ in several), ""
         return sentence, "en"
 
     def _field(self, name: str, value: str) -> str:
@@ -109,7 +113,9 @@ class Wording:
             return self.name("family", value)
         if name in ("score", "model"):
             return self.word("logged_model", value)
-        return value
+        if name == "rescue":
+            return self.word("logged_rescue", value)
+        return self.said(value)[0] if name == "reasons" else value
 
 
 def _signed(number: str) -> str:
@@ -139,5 +145,5 @@ def _pattern(form: str) -> re.Pattern[str]:
             built.append(f"(?P={name})")
         else:
             seen.add(name)
-            built.append(f"(?P<{name}>.+?)")
+            built.append(f"(?P<{name}>.+?)" if name == "reasons" else f"(?P<{name}>(?:(?!{SEVERAL}).)+?)")
     return re.compile("".join(built))

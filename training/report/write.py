@@ -15,7 +15,7 @@ from crsrisk._version import __version__
 from crsrisk.errors import CrsRiskError
 from crsrisk.labels import LANGUAGES, Language
 from training.registry import DEFAULT_TRACKING_URI
-from training.report import about, checklists, further, inside, people, performance, use
+from training.report import about, checklists, further, inside, people, performance, treatment, use
 from training.report.blocks import Block, Document, Items, Section, Table, Text, text_cell
 from training.report.card import FILE, card_text
 from training.report.logged import TABLES, Logged, read_logged
@@ -37,6 +37,7 @@ SECTIONS: Sequence[Callable[[Logged, Wording], Section]] = (
     further.groups,
     further.elsewhere,
     further.stability,
+    treatment.treatment,
     inside.overview,
     inside.predictors,
     inside.recipe,

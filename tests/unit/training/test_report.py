@@ -90,6 +90,9 @@ def test_every_metric_shown_is_mlflows(report):
 def test_every_metric_that_mlflow_has_is_shown(report):
     _, page, run = report
     logged = {name for name in run.metrics if not name.endswith(("_low", "_high"))}
+    logged -= {
+        name for name in logged if name.startswith("usual_care_")
+    }  # of a second model, shown as a table
     assert {cell.attributes["data-metric"] for cell in page.facts("metric")} == logged
 
 
@@ -161,6 +164,20 @@ def test_a_small_group_or_site_is_suppressed(written):
     assert "0.31" not in page.text.split("Stability")[0].split("Other sites")[-1]
     row = re.search(r"<tr><th scope=\"row\">brexucabtagene autoleucel</th>(.*?)</tr>", file.read_text())
     assert re.findall(r"<td>(.*?)</td>", row[1]) == ["fewer than 20", "suppressed"]
+
+
+def test_the_risk_without_rescue_is_shown_or_refused_with_its_reasons(written):
+    _, page, _ = written()
+    [shown] = [c for c in page.facts("metric") if "risk_without_tocilizumab" in c.attributes["data-metric"]]
+    assert (shown.text, shown.sub) == ("25.0\u00a0%", "12.5\u00a0% to 50.0\u00a0%")
+    assert "4 patients were severe without rescue before, 10 are needed" in page.text
+    tables = {cell.attributes["data-table"] for cell in page.facts("table")}
+    assert {"treatment_policy", "positivity", "rescue_sensitivity", "usual_care"} <= tables
+    _, japanese, _ = written(language="ja")
+    assert (
+        "事前の救済治療なしに重症となったのは4人で、10人必要です；救済治療の25%はほぼ確実でした"
+        in japanese.text
+    )
 
 
 # ---- what it says
