@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from training.anticytokines import first_hours, given_drugs
 from training.crossvalidate import Prepared
 from training.episodes import timed
-from training.evaluate import TABLE_COLUMNS, Metric, averaged, cells, evaluate, table_lines
+from training.evaluate import TABLE_COLUMNS, Metric, averaged, cells, metrics, row_arrays, table_lines
 from training.horizons import closing_hours
 from training.outcomes import CourseOutcomes, course_outcomes
 from training.resampling import RESAMPLES, Drawn, Patients
@@ -35,7 +35,7 @@ WORDS: Mapping[Definition, str] = {
     "tocilizumab_and_steroid": "tocilizumab and a steroid before severe CRS",
 }
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-BASE_RISK = "base_risk"
+BASE_RISK, REST = "base_risk", "rest"
 COLUMNS = ("definition", "outcome", *TABLE_COLUMNS)
 _TOLERANCE = 1e-9
 
@@ -150,8 +150,9 @@ def rescue_sensitivity(
         seed: of the resampling.
 
     Returns:
-        COLUMNS: metrics as `evaluate`, and BASE_RISK, the weighted share of rows with the outcome (its cumulative
-        incidence from the landmark to the horizon). A definition without any rescue changes nothing and has no rows.
+        COLUMNS: BASE_RISK at every landmark and horizon, the weighted share of rows with the outcome (its cumulative
+        incidence from the landmark to the horizon), and all metrics of the rest of the window pooled over landmarks.
+        A definition without any rescue changes nothing and has no rows.
     """
     outcomes = _outcomes(prepared)
     rows = averaged(detail)
@@ -162,27 +163,22 @@ def rescue_sensitivity(
             continue
         for outcome in OUTCOMES:
             severe = _label(rows["severe"].to_numpy(dtype=np.int64), found.rescued, outcome)
-            mine = rows.assign(severe=severe)[found.free]
-            tables = [
-                evaluate(mine, resamples=resamples, seed=seed),
-                base_risks(mine, resamples=resamples, seed=seed),
-            ]
-            parts.append(pd.concat(tables).assign(definition=definition, outcome=outcome))
+            measured = _measured(rows.assign(severe=severe)[found.free], resamples, seed)
+            parts.append(measured.assign(definition=definition, outcome=outcome))
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
-def base_risks(rows: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """Weighted share of rows with the outcome by model, family, landmark and horizon; columns TABLE_COLUMNS.
-
-    rows: see `averaged`.
-    """
+def _measured(rows: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """BASE_RISK by model, family, landmark and horizon, METRICS of the rest of the window over all landmarks."""
     lines = []
-    for (model, family), part in averaged(rows).groupby(["model", "family"], sort=True):
+    for (model, family), part in rows.groupby(["model", "family"], sort=True):
         for place, at in cells(part):
-            measured = share(at, resamples=resamples, seed=seed)
-            lines += table_lines({"model": model, "family": family, **place}, [measured])
+            found = [share(at, resamples=resamples, seed=seed)]
+            if place["horizon"] == REST and np.isnan(place["landmark_hours"]):
+                found += metrics(*row_arrays(at), resamples=resamples, seed=seed).values()
+            lines += table_lines({"model": model, "family": family, **place}, found)
     return pd.DataFrame(lines, columns=list(TABLE_COLUMNS))
 
 

@@ -8,6 +8,7 @@ from crsrisk.cohort import read_cohort
 from crsrisk.simulator import simulate
 from tests.unit.training.cohorts import GLOFIT, cohort, course
 from tests.unit.training.treated import STEROID, TOCILIZUMAB, at_infusion, graded
+from training.evaluate import METRICS
 from training.rescue import BASE_RISK, COLUMNS, OUTCOMES, rescue_sensitivity, rescues, standing
 
 FEVER = (10.0, 1.0)
@@ -100,6 +101,16 @@ def test_all_outcomes_have_the_same_rows_and_the_columns_of_metrics():
     )
     assert counts.loc[0.0].tolist() == [10, 10, 10]
     assert counts.loc[24.0].tolist() == [9, 9, 9]  # b was rescued before
+    pooled = found[found["landmark_hours"].isna() & (found["horizon"] == "rest")]
+    assert set(pooled["metric"]) == {BASE_RISK, *METRICS}
+
+
+def test_risks_that_fit_severe_crs_are_too_high_for_severe_crs_before_rescue():
+    found = sensitivity(at_infusion(graded(TEN)), risk=0.3)
+    ratio = found[found["metric"] == "expected_observed"].set_index("outcome")["value"]
+    assert ratio.to_dict() == pytest.approx(
+        {"severe": 0.3 / 0.3, "severe_before_rescue": 0.3 / 0.2, "severe_or_rescue": 0.3 / 0.4}
+    )
 
 
 def test_without_any_rescue_there_is_nothing_to_compare():
