@@ -20,7 +20,7 @@ from training.report.blocks import (
 )
 from training.report.cells import count_cell, metric_cell, tag_cell
 from training.report.logged import OURS, Logged, Row, metric_name, table_rows
-from training.report.people import ranking
+from training.report.people import ranking, unknown_policy
 from training.report.wording import Wording
 from training.resampling import FEWEST_EVENTS
 
@@ -188,7 +188,24 @@ def purpose(logged: Logged, wording: Wording) -> Section:
 
 def population(logged: Logged, wording: Wording) -> str:
     """For whom."""
-    return wording.text("answer.population", family=wording.name("family", logged.family))
+    family = wording.name("family", logged.family)
+    return wording.text("answer.population", family=family, therapies=seen(logged, wording))
+
+
+def seen(logged: Logged, wording: Wording) -> str:
+    """Therapies that it learned from."""
+    keys = sorted(logged.model.therapies_seen)
+    return wording.list([wording.name("therapy", key) for key in keys]) or wording.text("number.none")
+
+
+def unevaluated(logged: Logged, wording: Wording) -> list[str]:
+    """Horizons that it answers without a metric of theirs."""
+    table = logged.table("metrics")
+    if table is None:
+        return []
+    measured = set(table.loc[(table["model"] == OURS) & (table["value"] != ""), "horizon"])
+    names = ["rest" if h is None else f"{h:g}" for h in logged.model.horizons]
+    return [wording.horizon(name) for name in names if name not in measured]
 
 
 def moments(logged: Logged, wording: Wording) -> str:
@@ -217,7 +234,12 @@ def limits(logged: Logged, wording: Wording) -> list[str]:
         found.append(wording.text("limit.not_promoted"))
     if logged.table("validation") is None:
         found.append(wording.text("limit.one_cohort"))
-    found += [wording.text(f"limit.{key}") for key in ("external", "care", "unknown", "threshold", "device")]
+    found.append(wording.text("limit.therapies", therapies=seen(logged, wording)))
+    absent = unevaluated(logged, wording)
+    if absent:
+        found.append(wording.text("limit.horizons", horizons=wording.list(absent)))
+    care = ("external", "care", *(["no_policy"] if unknown_policy(logged) else []))
+    found += [wording.text(f"limit.{key}") for key in (*care, "unknown", "threshold", "device")]
     if logged.absent:
         found.append(wording.text("limit.absent", count=len(logged.absent)))
     return found

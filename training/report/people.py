@@ -112,8 +112,14 @@ def _levels(logged: Logged, wording: Wording) -> list[Block]:
     ]
 
 
-def ranking(logged: Logged, wording: Wording) -> list[Block]:
+def ranking(logged: Logged, wording: Wording, key: str = "ranking.offset") -> list[Block]:
     """What measures of ranking are worth where the version is a base rate; nothing for a version with trees."""
     if logged.model.booster_text is not None:
         return []
-    return [Text(text=wording.text("ranking.offset"), weight="loud")]
+    return [Text(text=wording.text(key), weight="loud")]
+
+
+def unknown_policy(logged: Logged) -> bool:
+    """Whether no treatment of the training cohort has a known time."""
+    table = logged.table("treatment_policy")
+    return table is not None and not any(float(n) for n in table["started"] if n)

@@ -135,7 +135,7 @@ def _models(logged: Logged, wording: Wording) -> list[Block]:
 def _groups(logged: Logged, wording: Wording) -> list[Block]:
     """The groups of the calibration figure as a table."""
     table = logged.table("calibration_groups")
-    if table is None:
+    if table is None or logged.model.booster_text is None:  # groups of a base rate are the folds
         return []
     counted = [c for c in ("rows", "patients") if c in table]  # early releases did not count patients
     rows: list[tuple[Cell, ...]] = []

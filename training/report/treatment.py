@@ -5,7 +5,7 @@ from __future__ import annotations
 from training.report.blocks import Block, Cell, Section, Table, Text, text_cell, with_note, with_reason
 from training.report.cells import count_cell, metric_cell, style_of, table_cell
 from training.report.logged import Logged, metric_name, table_rows
-from training.report.people import missing
+from training.report.people import missing, unknown_policy
 from training.report.tables import Found, counted_heads, differences, pooled
 from training.report.wording import Style, Wording
 
@@ -44,8 +44,12 @@ def _policy(logged: Logged, wording: Wording) -> list[Block]:
     table = logged.table("treatment_policy")
     if table is None:
         return [missing(logged, "treatment_policy", wording)]
+    if unknown_policy(logged):
+        return [Text(text=wording.text("treatment.no_policy"), weight="note")]
     rows: list[tuple[Cell, ...]] = []
     for place, row in enumerate(table_rows(table)):
+        if not float(row["exposed"] or 0):
+            continue
         since = row["hours_since_onset"]
         state = wording.word("state_of_crs", row["context"])
         if since:
@@ -74,6 +78,13 @@ def _without(logged: Logged, wording: Wording) -> list[Block]:
         found.setdefault(row["definition"], {}).setdefault(at, {})[row["estimate"]] = (place, row)
     blocks: list[Block] = []
     for definition, places in found.items():
+        named = wording.word("rescue", definition)
+        given = [e["without_rescue"][1] for e in places.values() if "without_rescue" in e]
+        if not any(row["value"] for row in given):  # the other shares alone would be of selected patients
+            said, lang = wording.said(next((row["reason"] for row in given if row["reason"]), ""))
+            refused = wording.text("treatment.refused", rescue=named, reasons=said)
+            blocks.append(Text(text=refused, weight="note", lang=lang))
+            continue
         rows = []
         for (landmark, horizon), estimates in sorted(places.items(), key=_in_order):
             first = estimates.get("as_treated", next(iter(estimates.values())))
@@ -84,9 +95,10 @@ def _without(logged: Logged, wording: Wording) -> list[Block]:
             *counted_heads("column.place", wording),
             *(wording.text(f"estimate.{name}") for name in ESTIMATES),
         )
-        caption = wording.text("treatment.without", rescue=wording.word("rescue", definition))
+        caption = wording.text("treatment.without", rescue=named)
         blocks.append(with_note(Table(caption=caption, head=heads, rows=rows, shape="wide")))
-    return [*blocks, Text(text=wording.text("treatment.without.text"), weight="quiet")]
+        blocks.append(Text(text=wording.text("treatment.without.text"), weight="quiet"))
+    return blocks
 
 
 def _estimate(logged: Logged, definition: str, found: Found, name: str, wording: Wording) -> Cell:
@@ -105,6 +117,8 @@ def _positivity(logged: Logged, wording: Wording) -> list[Block]:
     table = logged.table("positivity")
     if table is None:
         return [missing(logged, "positivity", wording)]
+    if not any(float(n) for n in table["rescued"] if n):
+        return []
     rows: list[tuple[Cell, ...]] = []
     for place, row in enumerate(table_rows(table)):
         cells = [

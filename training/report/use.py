@@ -7,7 +7,7 @@ from training.report.blocks import Block, Cell, Section, Table, Text, text_cell,
 from training.report.cells import table_cell
 from training.report.figures import decision_curve, too_few
 from training.report.logged import OURS, Logged, Row, table_rows
-from training.report.people import missing
+from training.report.people import missing, ranking
 from training.report.wording import Style, Wording
 from training.table import ORDER
 
@@ -24,7 +24,10 @@ ALERT_STYLE: dict[str, Style] = {
 
 def benefit(logged: Logged, wording: Wording) -> Section:
     """Net benefit of the rest of the window over all landmarks."""
-    blocks: list[Block] = [Text(text=wording.text("benefit.text"))]
+    blocks: list[Block] = [
+        Text(text=wording.text("benefit.text")),
+        *ranking(logged, wording, "ranking.threshold"),
+    ]
     figure = too_few(logged, wording) or decision_curve(logged, wording)
     if figure is not None:
         blocks.append(figure)
@@ -84,7 +87,10 @@ def _curve_tables(lines: list[Row], wording: Wording) -> list[Block]:
 
 def alert_load(logged: Logged, wording: Wording) -> Section:
     """Alerts, how often right, and how long before severe CRS."""
-    blocks: list[Block] = [Text(text=wording.text("alerts.text"))]
+    blocks: list[Block] = [
+        Text(text=wording.text("alerts.text")),
+        *ranking(logged, wording, "ranking.threshold"),
+    ]
     table = logged.table("alerts")
     if table is None:
         blocks.append(missing(logged, "alerts", wording))
