@@ -13,6 +13,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
+from training.gate_evidence import Leaks
 from training.gate_judged import Judged, fewest, reaches, standard_error, widened
 from training.gate_pairs import Compared
 from training.gate_rules import LIMITS, THRESHOLDS
@@ -28,15 +29,17 @@ class Learned:
     """What a challenger learned from.
 
     patients, events: with labelled rows, and with severe CRS among them. predictors: candidate predictors.
-    error_findings: errors of its cohort's leak report; None when none was kept. simulated: the patients do
-    not exist. champion_real: the champion learned from real ones.
+    leaks: what its cohort's leak report found; None when none was kept. leaks_elsewhere: of the validation
+    cohort, None without one. simulated: the patients do not exist. champion_real: the champion learned from
+    real ones.
     """
 
     strategy: str
     patients: int
     events: int
     predictors: int
-    error_findings: int | None
+    leaks: Leaks | None
+    leaks_elsewhere: Leaks | None = None
     simulated: bool = False
     champion_real: bool = False
 
@@ -153,19 +156,38 @@ def _same_patients(compared: Compared) -> GateRow:
 
 
 def _leaks(learned: Learned, auroc: Figure | None) -> GateRow:
-    most, highest = LIMITS["leaks", "error_findings"], LIMITS["leaks", "highest_auroc"]
-    limit = f"no error finding, and no AUROC above {highest:g} for certain"
-    n = learned.error_findings
-    if n is None:
+    """A certain leak refuses; a suspicion does where the comparison rests on the cohort that it is about."""
+    most, highest = LIMITS["leaks", "findings"], LIMITS["leaks", "highest_auroc"]
+    limit = (
+        "no certain leak, no suspicion in the cohort that is compared on that predictors tell the outcome, and no "
+        f"AUROC above {highest:g} for certain"
+    )
+    if learned.leaks is None:
         return GateRow("leaks", False, "no leak report was kept with this version; train it again", limit)
-    said = f"{n or 'no'} error finding{'' if n == 1 else 's'} in its training cohort"
-    if n > most:
-        said += ", see: crsrisk check"
+    cohorts = {"training cohort": learned.leaks}
+    if learned.leaks_elsewhere is not None:
+        cohorts["validation cohort"] = learned.leaks_elsewhere
+    *others, last = cohorts.values()
+    count = last.certain + last.suspected + sum(other.certain for other in others)
+    sentence = "; ".join(f"{name}: {_found(leaks)}" for name, leaks in cohorts.items())
+    if count > most:
+        sentence += ", see: crsrisk check"
     implausible = auroc is not None and isfinite(auroc.low) and auroc.low > highest
     if implausible:
-        said += f"; the AUROC is {auroc}: too good to be a prediction"
+        sentence += f"; the AUROC is {auroc}: too good to be a prediction"
     figures = () if auroc is None else (auroc,)
-    return GateRow("leaks", n <= most and not implausible, said, limit, Figure("error findings", n), figures)
+    deciding = Figure("findings that count", count)
+    return GateRow("leaks", count <= most and not implausible, sentence, limit, deciding, figures)
+
+
+def _found(leaks: Leaks) -> str:
+    """The findings of a leak report in words."""
+    told = [
+        f"{number} {word} leak{'' if number == 1 else 's'}"
+        for number, word in zip(leaks, Leaks._fields, strict=True)
+        if number
+    ]
+    return " and ".join(told) or "no leak found"
 
 
 # ---- challenger and champion

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 ROW = ("course", "dose", "landmark_hours", "horizon")  # names one labelled row, over trainings; all text
 ABOUT = ("patient", *SUBGROUPS, "severe", "weight")
 NUMBERS = ("severe", "weight")
+TELLING = ("a", "b", "d")  # kinds of leaks by which predictors tell the outcome
 _HEX = 20  # 80 bits: no two ids of a hospital fall together
+
+
+class Leaks(NamedTuple):
+    """Findings of a leak report: the certain ones, and suspicions that predictors tell the outcome."""
+
+    certain: int
+    suspected: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ def kept_for_gate(
     prepared: Prepared,
     pseudonyms: Pseudonyms,
     champion: tuple[RiskModel, Side] | None,
-    findings: int,
+    leaks: Leaks,
 ) -> Kept:
     """What a training keeps of one family for the gate.
 
@@ -70,7 +78,7 @@ def kept_for_gate(
         prepared: the cohort it was trained on.
         pseudonyms: of the store of champions.
         champion: the family's champion today and what it kept; None when there is none or it can't be used.
-        findings: errors of the leak and quality report of the cohort.
+        leaks: what the leak report of the cohort found.
     """
     learned = prepared.labels.rows["patient_id"].drop_duplicates()
     tables = {
@@ -79,7 +87,8 @@ def kept_for_gate(
     }
     tags = {
         "pseudonyms": pseudonyms.name,
-        "error_findings": str(findings),
+        "error_findings": str(leaks.certain),
+        "leaks_suspected": str(leaks.suspected),
         "simulated": str(trained.model.simulated).lower(),
     }
     if champion is not None and champion[1].seen is not None:
@@ -139,13 +148,14 @@ def read_evidence(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
-def error_findings(cohort: Cohort) -> int:
-    """Number of errors in the cohort's quality and leak report."""
+def leak_findings(cohort: Cohort) -> Leaks:
+    """What the cohort's leak report found."""
     from crsrisk.quality import check
 
     report = check(cohort)
-    findings = getattr(report, "findings", ())
-    return len(report.errors) + sum(one.level == "error" for one in findings)
+    certain = sum(one.level == "error" for one in report.findings)
+    suspected = sum(one.level != "error" and one.kind in TELLING for one in report.findings)
+    return Leaks(len(report.errors) + certain, suspected)
 
 
 def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crsrisk.errors import ModelError
-from training.gate_evidence import Pseudonyms, read_evidence
+from training.gate_evidence import Leaks, Pseudonyms, read_evidence
 from training.gate_pairs import Side
 from training.kept import EVIDENCE, ON_NEW, PATIENTS, digest_tag
 from training.registry import run_table, version_tags
@@ -43,13 +43,15 @@ def _table(run_id: str, stem: str, tags: Mapping[str, str], tracking_uri: str) -
     return None if digest is None else run_table(run_id, stem, digest, tracking_uri=tracking_uri)
 
 
-def stated_findings(tags: Mapping[str, str]) -> int | None:
-    """Errors of the leak report of a version's cohort; None when none was kept.
+def stated_leaks(tags: Mapping[str, str]) -> Leaks | None:
+    """What the leak report of a version's cohort found; None when none was kept.
 
     Raises:
-        ModelError: the tag is no number.
+        ModelError: a tag is no number.
     """
-    stated = tags.get("error_findings")
-    if stated is not None and not stated.isdigit():
-        raise ModelError("the tag error_findings of the version is no number; train a new version")
-    return None if stated is None else int(stated)
+    stated = [tags[name] for name in ("error_findings", "leaks_suspected") if name in tags]
+    if len(stated) < len(Leaks._fields):
+        return None
+    if not all(number.isdigit() for number in stated):
+        raise ModelError("the tags of the version about leaks are no numbers; train a new version")
+    return Leaks(*map(int, stated))

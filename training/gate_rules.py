@@ -54,10 +54,10 @@ RULES = (
     ),
     Rule(
         "leaks",
-        "error_findings",
+        "findings",
         0,
-        "errors of the leak report of the training cohort",
-        "an error finding makes every evaluation on that cohort wrong",
+        "certain leaks, and suspected ones of the cohort that is compared on",
+        "a leak makes every evaluation on that cohort wrong; on another one a suspicion can be put to the test",
     ),
     Rule(
         "leaks",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from crsrisk.cohort import Cohort
     from training.champion_ledger import Action, Champion, Entry
     from training.champion_store import ChampionStore, Decision
-    from training.gate_evidence import Pseudonyms
+    from training.gate_evidence import Leaks, Pseudonyms
     from training.gate_pairs import Compared, Side
     from training.gate_verdict import Verdict
 
@@ -231,7 +231,7 @@ def _judged(
     """Every row of the gate, and on which data."""
     from training.gate import Learned, judge
     from training.gate_evidence import Pseudonyms
-    from training.gate_kept import kept_side, stated_findings
+    from training.gate_kept import kept_side, stated_leaks
     from training.gate_pairs import from_training
 
     name, version = challenger.info.name, challenger.info.version
@@ -240,13 +240,12 @@ def _judged(
     theirs = (
         None if champion is None else kept_side(name, champion.version, pseudonyms, tracking_uri=tracking_uri)
     )
-    findings = stated_findings(challenger.tags)
+    leaks, elsewhere = stated_leaks(challenger.tags), None
     data: dict[str, Any] = {"data": "training", "against": None if champion is None else champion.version}
     if cohort is None:
         compared = from_training(mine, theirs)
     else:
-        compared, more = _on_cohort(cohort, challenger, mine, champion, theirs, pseudonyms, tracking_uri)
-        findings = None if findings is None else findings + more
+        compared, elsewhere = _on_cohort(cohort, challenger, mine, champion, theirs, pseudonyms, tracking_uri)
         data["data"] = cohort.digest()
     model = challenger.model
     learned = Learned(
@@ -254,7 +253,8 @@ def _judged(
         patients=model.n_patients,
         events=model.n_events,
         predictors=len(model.feature_names),
-        error_findings=findings,
+        leaks=leaks,
+        leaks_elsewhere=elsewhere,
         simulated=model.simulated,
         champion_real=champion is not None and not _simulated(champion, tracking_uri),
     )
@@ -269,10 +269,10 @@ def _on_cohort(
     theirs: Side | None,
     pseudonyms: Pseudonyms,
     tracking_uri: str,
-) -> tuple[Compared, int]:
-    """Both on a validation cohort, and the errors of its own leak report."""
+) -> tuple[Compared, Leaks]:
+    """Both on a validation cohort, and what its own leak report found."""
     from training.crossvalidate import prepare
-    from training.gate_evidence import error_findings
+    from training.gate_evidence import leak_findings
     from training.gate_pairs import from_cohort
 
     loaded = None
@@ -283,7 +283,7 @@ def _on_cohort(
     compared = from_cohort(
         prepared, str(challenger.model.family), (challenger.model, mine), loaded, pseudonyms
     )
-    return compared, error_findings(cohort)
+    return compared, leak_findings(cohort)
 
 
 def _demonstrated(challenger: Verified, champion: Champion | None, tracking_uri: str) -> Verdict:

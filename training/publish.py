@@ -141,10 +141,10 @@ def _kept(
     families: list[TrainedFamily], prepared: Prepared, store: ChampionStore, tracking_uri: str
 ) -> list[Kept]:
     """What the gate will want to know of each family, the champions' risks of patients new to them included."""
-    from training.gate_evidence import Pseudonyms, error_findings, kept_for_gate
+    from training.gate_evidence import Pseudonyms, kept_for_gate, leak_findings
 
     pseudonyms = Pseudonyms(store.pseudonym_key())
-    findings = error_findings(prepared.cohort)
+    leaks = leak_findings(prepared.cohort)
     champions = store.champions()
     return [
         kept_for_gate(
@@ -152,7 +152,7 @@ def _kept(
             prepared,
             pseudonyms,
             _champion(champions.get(model_name(trained.family)), pseudonyms, tracking_uri),
-            findings,
+            leaks,
         )
         for trained in families
     ]

@@ -23,7 +23,11 @@ FEW_INPUTS = (0, 3, 4)
 def kept(uri, side, champion_digest=None, **tags):
     """What training would have kept of a side."""
     tables = {EVIDENCE: side.evidence, PATIENTS: pd.DataFrame({"patient": sorted(side.seen)})}
-    facts = {"pseudonyms": Pseudonyms(open_store(uri).pseudonym_key()).name, "error_findings": "0"}
+    facts = {
+        "pseudonyms": Pseudonyms(open_store(uri).pseudonym_key()).name,
+        "error_findings": "0",
+        "leaks_suspected": "0",
+    }
     if champion_digest is not None:
         tables[ON_NEW] = side.on_new
         facts["scored_champion_digest"] = champion_digest

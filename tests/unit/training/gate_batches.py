@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from training.gate import Learned
-from training.gate_evidence import ROW
+from training.gate_evidence import ROW, Leaks
 from training.gate_pairs import Compared, Side, from_training
 from training.offset import sigmoid
 from training.regression import fit_logistic
@@ -71,7 +71,7 @@ def learned(challenger: Side, **changes: Any) -> Learned:
     """Facts of a challenger that would pass, but for the changes."""
     by_patient = challenger.evidence.groupby("patient")["severe"].max()
     facts = {"strategy": "own", "patients": len(by_patient), "events": int(by_patient.sum())}
-    return Learned(**({**facts, "predictors": len(BETA), "error_findings": 0} | changes))
+    return Learned(**({**facts, "predictors": len(BETA), "leaks": Leaks(0, 0)} | changes))
 
 
 def sides(

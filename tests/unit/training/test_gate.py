@@ -20,6 +20,7 @@ from tests.unit.training.gate_batches import (
     wrong_units,
 )
 from training.gate import judge
+from training.gate_evidence import Leaks
 from training.gate_pairs import Compared, from_training
 from training.gate_rules import LIMITS, RULES, THRESHOLDS
 from training.gate_verdict import Figure
@@ -141,23 +142,43 @@ def test_the_limits_of_events_are_those_of_training():
 
 
 def learned_with(**changes):
-    facts = {"strategy": "own", "patients": 1000, "events": 120, "predictors": 8, "error_findings": 0}
+    facts = {"strategy": "own", "patients": 1000, "events": 120, "predictors": 8, "leaks": Leaks(0, 0)}
     from training.gate import Learned
 
     return Learned(**(facts | changes))
 
 
 @pytest.mark.parametrize(
-    ("findings", "passes", "says"),
+    ("leaks", "elsewhere", "passes", "says"),
     [
-        (0, True, "no error findings in its training cohort"),
-        (1, False, "1 error finding in its training cohort, see: crsrisk check"),
-        (None, False, "no leak report was kept with this version; train it again"),
+        (Leaks(0, 0), None, True, "training cohort: no leak found"),
+        (Leaks(1, 0), None, False, "training cohort: 1 certain leak, see: crsrisk check"),
+        (Leaks(0, 2), None, False, "training cohort: 2 suspected leaks, see: crsrisk check"),
+        (
+            Leaks(0, 2),
+            Leaks(0, 0),
+            True,
+            "training cohort: 2 suspected leaks; validation cohort: no leak found",
+        ),
+        (
+            Leaks(1, 0),
+            Leaks(0, 0),
+            False,
+            "training cohort: 1 certain leak; validation cohort: no leak found, see: crsrisk check",
+        ),
+        (
+            Leaks(0, 0),
+            Leaks(1, 1),
+            False,
+            "training cohort: no leak found; validation cohort: 1 certain leak and 1 suspected leak, see: crsrisk "
+            "check",
+        ),
+        (None, None, False, "no leak report was kept with this version; train it again"),
     ],
 )
-def test_an_error_finding_of_the_leak_report_refuses(improved, findings, passes, says):
+def test_a_leak_refuses_where_it_makes_the_comparison_wrong(improved, leaks, elsewhere, passes, says):
     _, pairs = improved
-    row = verdict(learned_with(error_findings=findings), pairs).row("leaks")
+    row = verdict(learned_with(leaks=leaks, leaks_elsewhere=elsewhere), pairs).row("leaks")
     assert (row.passed, row.sentence) == (passes, says)
 
 

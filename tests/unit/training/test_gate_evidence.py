@@ -13,7 +13,7 @@ from tests.unit.training.cohorts import cohort
 from tests.unit.training.test_crossvalidate import some
 from training.crossvalidate import crossvalidate, prepare
 from training.gate import Learned, judge
-from training.gate_evidence import ROW, Pseudonyms, evidence, labelled, predicted, read_evidence
+from training.gate_evidence import ROW, Leaks, Pseudonyms, evidence, labelled, predicted, read_evidence
 from training.gate_pairs import Side, from_cohort
 
 FAMILY = "cd19_cart"
@@ -80,7 +80,7 @@ def test_a_challenger_whose_patients_are_not_known_can_not_be_validated(prepared
         prepared, FAMILY, (both[0], Side("version 2", "d")), (both[1], side("version 1")), HIDDEN
     )
     assert "which patients this version learned from is not known" in pairs.problem
-    facts = Learned(strategy="own", patients=800, events=120, predictors=8, error_findings=0)
+    facts = Learned(strategy="own", patients=800, events=120, predictors=8, leaks=Leaks(0, 0))
     assert "same_patients" in judge("name", "2", facts, pairs).failed
 
 
