@@ -35,6 +35,7 @@ HEADLINE = (
     "scaled_brier",
     "log_loss",
 )
+FINDINGS = ("error_findings", "leaks_suspected")  # tags of a version
 HEADLINE_PLACES = ("pooled_horizonrest", "pooled_horizon72", "pooled_horizon24")
 
 
@@ -232,6 +233,8 @@ def limits(logged: Logged, wording: Wording) -> list[str]:
         found.append(wording.text("limit.no_intervals", least=FEWEST_EVENTS))
     if not logged.answers:
         found.append(wording.text("limit.not_promoted"))
+    if any(int(logged.tags.get(tag, "0")) for tag in FINDINGS):
+        found.append(findings(logged, wording))
     if logged.table("validation") is None:
         found.append(wording.text("limit.one_cohort"))
     found.append(wording.text("limit.therapies", therapies=seen(logged, wording)))
@@ -243,6 +246,14 @@ def limits(logged: Logged, wording: Wording) -> list[str]:
     if logged.absent:
         found.append(wording.text("limit.absent", count=len(logged.absent)))
     return found
+
+
+def findings(logged: Logged, wording: Wording) -> str:
+    """What the quality and leak report of the cohort found at training; '' where the version does not say."""
+    given = {tag: logged.tags[tag] for tag in FINDINGS if tag in logged.tags}
+    if len(given) == len(FINDINGS):
+        return wording.text("answer.findings.leaks", **given)
+    return wording.text("answer.findings", **given) if given else ""
 
 
 def limitations(logged: Logged, wording: Wording) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from training.report.about import horizons, limits, moments, population
+from training.report.about import findings, horizons, limits, moments, population
 from training.report.logged import Logged
 from training.report.wording import Wording
 from training.resampling import FEWEST_EVENTS
@@ -63,19 +63,16 @@ def _uses_treatment(logged: Logged) -> bool:
 
 
 def _preparation(logged: Logged, wording: Wording) -> str:
-    findings = logged.tags.get("error_findings")
-    told = wording.text("answer.preparation")
-    return told if findings is None else told + " " + _findings(findings, wording)
-
-
-def _findings(findings: str, wording: Wording) -> str:
-    return wording.text("answer.findings", findings=findings)
+    return _with_findings("answer.preparation", logged, wording)
 
 
 def _leakage(logged: Logged, wording: Wording) -> str:
-    findings = logged.tags.get("error_findings")
-    told = wording.text("answer.leakage")
-    return told if findings is None else told + " " + _findings(findings, wording)
+    return _with_findings("answer.leakage", logged, wording)
+
+
+def _with_findings(key: str, logged: Logged, wording: Wording) -> str:
+    told = [wording.text(key), findings(logged, wording)]
+    return wording.text("number.sentence_separator").join(text for text in told if text)
 
 
 def _outcome(logged: Logged, wording: Wording) -> str:
