@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crsrisk.cohort import Cohort
 from training.anticytokines import DRUGS, first_hours, given_drugs
-from training.episodes import STATES, changes, split, states, timed
+from training.episodes import STATES, changes, grade2_since, split, states, timed
 from training.outcomes import CourseOutcomes, course_outcomes
 
 Array = NDArray[np.float64]
@@ -127,8 +127,8 @@ def _of_drug(
     exposed = _cells_of(outcomes, course[spans.window], spans.start)
     started = np.flatnonzero(np.isfinite(first))
     began = _cells_of(outcomes, course[started], first[started])
-    days = np.bincount(exposed, weights=spans.hours / 24.0, minlength=_CELLS)
-    starts = np.bincount(began, minlength=_CELLS)
+    days = np.bincount(exposed, weights=spans.hours / 24.0, minlength=_CELLS + 1)
+    starts = np.bincount(began, minlength=_CELLS + 1)
     for cell in cells():
         if cell.drug == drug and cell.context != BASELINE:
             code = STATES.index(cell.context) * len(BANDS) + cell.band
@@ -141,11 +141,16 @@ _CELLS = len(STATES) * len(BANDS)
 
 
 def _cells_of(outcomes: CourseOutcomes, course: Index, hours: Array) -> Index:
-    """State x band of each course at an hour as one number."""
+    """State x band of each course at an hour as one number; severe CRS that is over has the number of no cell.
+
+    A patient who recovered from severe CRS without the drug will hardly get it: the days of a few would be most.
+    """
     since = hours - outcomes.onset_hours[course]
     band = np.searchsorted(BANDS, np.nan_to_num(since, nan=0.0) + 1e-9, side="right") - 1
     state = states(outcomes, course, hours)
-    return np.where(state == 0, 0, state * len(BANDS) + np.maximum(band, 0)).astype(np.int64)
+    over = (state == STATES.index("grade3")) & np.isnan(grade2_since(outcomes, course, hours))
+    cell = np.where(state == 0, 0, state * len(BANDS) + np.maximum(band, 0))
+    return np.where(over, _CELLS, cell).astype(np.int64)
 
 
 def _window_end(cohort: Cohort, doses: pd.DataFrame) -> Array:

@@ -66,6 +66,14 @@ def test_treatment_when_severe_is_told_apart():
     assert found["grade3", 0.0][0] == 1.0
 
 
+def test_the_days_after_severe_crs_is_over_count_for_nothing():
+    grades = [(10.0, 1.0), (20.0, 3.0), (44.0, 2.0), (68.0, 1.0)]
+    found = numbers(graded({"a": (grades, [(100.0, TOCILIZUMAB)])}))
+    severe = {hours: n for (context, hours), n in found.items() if context == "grade3"}
+    assert severe == {0.0: (0.0, 2.0 / 24.0), 12.0: (0.0, 0.5), 24.0: (0.0, 34.0 / 24.0)}
+    assert sum(started for started, _ in found.values()) == 0.0
+
+
 def test_the_counts_say_who_was_left_out():
     peaks = [
         {"course_id": name, "peak_grade": grade, "system": "ASTCT", "onset_hours": onset}
