@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 from training.fit import SHARED_EVENTS
 from training.report.blocks import Figure, Text
@@ -20,8 +21,7 @@ RELIABLE_EVENTS = (
     200  # patients of either outcome that a flexible curve asks for: van_calster_2019_calibration
 )
 _COMPARED = (OURS, "logistic", "last_grade", "prior")
-LABEL_CHARACTERS = {"en": 38, "ja": 20}  # of a label beside a plot
-BAR_CHARACTERS = {"en": 48, "ja": 25}
+LABEL_COLUMNS, BAR_COLUMNS = 38, 48  # of a label beside a forest plot and beside bars
 
 
 def too_few(logged: Logged, wording: Wording) -> Text | None:
@@ -202,7 +202,7 @@ def importance(logged: Logged, wording: Wording) -> Figure | None:
     )
     drawn = [
         Bar(
-            _short(feature_name(row["feature"], wording), BAR_CHARACTERS[wording.language]),
+            _short(feature_name(row["feature"], wording), BAR_COLUMNS),
             value,
             note=direction(row, wording),
         )
@@ -236,9 +236,7 @@ def _auroc_forest(rows: list[Bar], key: str, wording: Wording) -> Figure | None:
     axis = Axis(
         low, 1.0, wording.text("metric.auroc"), nice_ticks(low, 1.0), lambda v: wording.number(v, "ratio")
     )
-    shown = [
-        Bar(_short(r.label, LABEL_CHARACTERS[wording.language]), r.value, r.low, r.high, r.note) for r in rows
-    ]
+    shown = [Bar(_short(r.label, LABEL_COLUMNS), r.value, r.low, r.high, r.note) for r in rows]
     return Figure(caption=title, text=text, svg=forest(shown, axis, title=title, text=text, reference=0.5))
 
 
@@ -307,7 +305,16 @@ def _within(line: Line, low: float) -> Line:
 
 
 def _short(label: str, most: int) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
+    """The label in at most so many columns; a wide character takes two.
+
+    >>> _short("axicabtagene ciloleucel", 10), _short("性別：女性", 10)
+    ('axicabtag…', '性別：女性')
+    """
+    columns = [2 if east_asian_width(letter) in "WF" else 1 for letter in label]
+    if sum(columns) <= most:
+        return label
+    kept = next(k for k in range(len(label)) if sum(columns[: k + 1]) > most - 1)
+    return label[:kept] + "…"
 
 
 def _numbers(table: pd.DataFrame, column: str) -> list[float]:
