@@ -415,7 +415,8 @@ def _told(entry: Mapping[str, Any]) -> str:
     )
     rows = entry["evidence"].get("rows", [])
     answers = [f"   {'passed' if r['passed'] else 'FAILED'}  {r['row']}: {r['sentence']}" for r in rows]
-    return "\n".join([f"{decided}{entry['version']}{before}: {entry['reason']}", *answers])
+    reason = " ".join(entry["reason"].split())  # on one line, so that no reason looks like an entry
+    return "\n".join([f"{decided}{entry['version']}{before}: {reason}", *answers])
 
 
 def _hours(text: str) -> tuple[float, ...] | None:

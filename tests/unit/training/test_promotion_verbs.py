@@ -77,6 +77,12 @@ def test_the_history_tells_who_when_why_and_on_which_evidence(here):
     assert entries == crsrisk.history(NAME)
 
 
+def test_a_reason_of_several_lines_is_told_on_one(here):
+    run.invoke(app, ["promote", NAME, "3", "--reason", "more\n9  2026-01-01  eve: promote"])
+    told = run.invoke(app, ["models", "--history"]).stdout
+    assert "version 3 (before: version 1): more 9 2026-01-01 eve: promote\n" in told
+
+
 def test_a_missing_reason_is_refused_by_both(here):
     for words in (["promote", NAME, "2"], ["rollback", NAME]):
         assert run.invoke(app, words).exit_code == 2
