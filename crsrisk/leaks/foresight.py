@@ -10,19 +10,23 @@ Source of the limit: no published single marker before infusion reaches an area 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
+from crsrisk.analytes import analytes
 from crsrisk.leaks.chance import contrast, correlations, holds_within, midranks, separations
 from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.later_facts import HIGHEST, LAST, LOWEST, Fact, Quantity, facts, quantities, summaries
 from crsrisk.leaks.outcome import Outcome
 from crsrisk.leaks.view import CARE, Bools, Column, Floats, Ints, View
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.002
 """Chance of any false alarm of this kind in a cohort without leaks, over all pairs that are tested."""
 SEPARATES = 0.85
 """Area under the curve from which one predictor separates a later fact better than any honest one."""
+HONEST, HONEST_ERRORS = 0.8, 2.0
+"""Area of the best honest markers, and standard errors by which a measured value must exceed it."""
 SEPARATES_WITHIN = 0.8
 CONFIRMED = 0.02
 FOLLOWS = 0.95
@@ -34,7 +38,7 @@ REPEATS, REPEATS_BY_CHANCE = 0.08, 2.5
 FEWEST_REPEATS = 5
 FEWEST_SHARING, SHARING = 3, 0.02
 """Courses, or share of courses, that may share a number before it counts as common."""
-FEWEST_PAIRED = 10
+FEWEST_PAIRED, FEWEST_FOLLOWED = 10, 20
 LAST_EARLY = "its last value up to the index time"
 MOST_WORDS = 20
 MEASURED_WITHIN = 0.65
@@ -147,7 +151,7 @@ def _separating(view: View, candidates: list[_Candidate], later: list[Fact]) -> 
             if there.sum() < FEWEST_PAIRED:
                 continue
             compared = contrast(known, yes)
-            if compared.p > limit:
+            if compared.p > limit or compared.separation < _honest(one, yes):
                 continue
             levels = tuple(codes[there] for codes in view.strata)
             sites = None if view.site_codes is None else view.site_codes[there]
@@ -157,6 +161,21 @@ def _separating(view: View, candidates: list[_Candidate], later: list[Fact]) -> 
                     f"({yes.sum()} of {len(yes)} courses); p {compared.p:.1g}"
                 )
                 yield _Suspicion(one, fact.name, compared.separation, size, there)
+
+
+def _honest(one: _Candidate, yes: Bools) -> float:
+    """The area that an honest predictor may reach by chance: measured values of the catalogue are such.
+
+    Source: standard error of an area by hanley_1982.
+    """
+    if one.what.startswith("whether") or one.variable not in analytes():
+        return SEPARATES
+    ones, zeros = int(yes.sum()), int((~yes).sum())
+    more, less = HONEST / (2.0 - HONEST), 2.0 * HONEST**2 / (1.0 + HONEST)
+    variance = (
+        HONEST * (1.0 - HONEST) + (ones - 1) * (more - HONEST**2) + (zeros - 1) * (less - HONEST**2)
+    ) / (ones * zeros)
+    return max(SEPARATES, HONEST + HONEST_ERRORS * sqrt(variance))
 
 
 def _following(view: View, candidates: list[_Candidate], later: list[Quantity]) -> Iterator[_Suspicion]:
@@ -212,7 +231,7 @@ def _mean_within(view: View, one: Floats, other: Floats) -> float:
 def _correlation(one: Floats, other: Floats) -> float:
     """Absolute rank correlation over the courses that have both; 0 when too few have."""
     both = ~np.isnan(one) & ~np.isnan(other)
-    if both.sum() < FEWEST_PAIRED:
+    if both.sum() < FEWEST_FOLLOWED:
         return 0.0
     first_ranks, second_ranks = midranks(one[both])[0], midranks(other[both])[0]
     if np.ptp(first_ranks) == 0.0 or np.ptp(second_ranks) == 0.0:

@@ -25,12 +25,12 @@ from crsrisk.leaks.repeated_entries import (
     steps_of,
     usual_decimals,
 )
-from crsrisk.leaks.view import Bools, Ints, View
+from crsrisk.leaks.view import Bools, Floats, Ints, View
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.002
 """Chance of any false alarm of this kind in a cohort without leaks, over all values that are tested."""
-FEWEST_COURSES = 3
-"""Courses that must share a value."""
+FEWEST_COURSES, FEWEST_REPEATING = 3, 5
+"""Courses that must share a value, and courses that must each repeat it."""
 PURITY = 0.8
 """Share of the surplus courses of a value that have one outcome."""
 ASSOCIATED = 0.01
@@ -101,9 +101,14 @@ def _finer_than_measured(view: View, entries: Entries, labels: dict[str, Bools])
     usual = usual_decimals(group, decimals, courses, len(once.names))
     odd = np.flatnonzero((decimals > usual[group]) & (courses >= FEWEST_COURSES))
     by_group: dict[int, list[_Suspect]] = {}
-    for run in odd.tolist():
+    taken = np.zeros((len(once.names), view.n), dtype=np.bool_)
+    for run in odd[np.argsort(-courses[odd], kind="stable")].tolist():
         holders = np.zeros(view.n, dtype=np.bool_)
         holders[once.course[start[run] : end[run]]] = True
+        holders &= ~taken[group[run]]  # a course is evidence once, however many odd numbers it has
+        if holders.sum() < FEWEST_COURSES:
+            continue
+        taken[group[run]] |= holders
         measured = np.zeros(view.n, dtype=np.bool_)
         measured[once.course[once.group == group[run]]] = True
         p, label = min(
@@ -151,22 +156,24 @@ def _above_neighbours(view: View, entries: Entries, labels: dict[str, Bools]) ->
         start, end = table.runs()
         for name, run, p, _ in surges:
             holders = _holders(view, table, start, end, run, by_row=by_row)
+            if by_row and holders.sum() < FEWEST_REPEATING:
+                continue
             found.append(
                 _Suspect(int(table.group[start[run]]), float(table.value[start[run]]), name, p, holders)
             )
     limit = FALSE_ALARM / max(tried, 1)
     best: dict[tuple[int, float], _Suspect] = {}
     for one in sorted((one for one in found if one.p <= limit), key=lambda one: one.p):
-        if (one.group, one.value) not in best and _pure(view, one, labels):
+        if (one.group, one.value) not in best and _follows(view, one, labels):
             best[one.group, one.value] = one
     return list(best.values())
 
 
-def _pure(view: View, one: _Suspect, labels: dict[str, Bools]) -> bool:
+def _follows(view: View, one: _Suspect, labels: dict[str, Bools]) -> bool:
     mark = labels[one.label]
     known = np.logical_or.reduce(list(labels.values()))
     held = one.holders & known
-    if held.sum() < FEWEST_COURSES or (held & mark).sum() < PURITY * held.sum():
+    if held.sum() < FEWEST_COURSES:
         return False
     return together(one.holders[known], mark[known]) <= ASSOCIATED and _confirmed(view, one.holders, mark)
 
@@ -178,7 +185,7 @@ def _confirmed(view: View, holders: Bools, mark: Bools) -> bool:
 
 
 def _surges(entries: Entries, mark: Bools, *, by_row: bool) -> Iterator[tuple[int, float, int]]:
-    """Runs whose count in a class is far above the class's density beside them: run, p, number tested."""
+    """Runs that a class holds far above its density beside them, and the others don't: run, p, number tested."""
     start, end = entries.runs()
     inside = mark[entries.course]
     count = np.add.reduceat(inside.astype(np.int64), start)
@@ -188,9 +195,10 @@ def _surges(entries: Entries, mark: Bools, *, by_row: bool) -> Iterator[tuple[in
     tested = np.flatnonzero((count >= FEWEST_COURSES) & fine)
     if not tested.size:
         return
-    step = steps_of(entries, start)
-    mine = density(entries, inside, start, step, tested, NEAR)
-    theirs = density(entries, ~inside, start, step, tested, NEAR_OTHERS)
+    mine, theirs = (
+        _density(entries, chosen, start, tested, near)
+        for chosen, near in ((inside, NEAR), (~inside, NEAR_OTHERS))
+    )
     size = np.bincount(entries.group, weights=inside, minlength=len(entries.names))
     rest = np.bincount(entries.group, minlength=len(entries.names)) - size
     ratio = (size / np.maximum(rest, 1.0))[group[tested]]
@@ -198,10 +206,31 @@ def _surges(entries: Entries, mark: Bools, *, by_row: bool) -> Iterator[tuple[in
     everyone = (other[tested] + 0.5) / (np.nan_to_num(theirs) + 0.5)
     expected = np.maximum(usual * np.maximum(everyone, 1.0), 1e-3)
     spread = repeats(entries, inside)[group[tested]] if by_row else np.ones(tested.size)
-    chosen = np.flatnonzero((count[tested] >= 3.0 * expected) & ~at_an_edge(entries, start, tested))
+    surplus = count[tested] - usual
+    pure = surplus >= PURITY * (surplus + np.maximum(other[tested] - np.nan_to_num(theirs), 0.0))
+    chosen = np.flatnonzero((count[tested] >= 3.0 * expected) & pure & ~at_an_edge(entries, start, tested))
     p = poisson_at_least((count[tested] / spread).astype(np.int64)[chosen], (expected / spread)[chosen])
     for place, value in zip(chosen.tolist(), p.tolist(), strict=True):
         yield int(tested[place]), value, int(tested.size)
+
+
+def _density(entries: Entries, chosen: Bools, start: Ints, tested: Ints, near: int) -> Floats:
+    """Entries of a class per step beside each tested run; round numbers are also held against round ones.
+
+    Where some results have more decimals than others, the coarser ones pile up on the round numbers.
+    """
+    step = steps_of(entries, start)
+    found = density(entries, chosen, start, step, tested, near)
+    decimals = decimals_of(entries.value)
+    own = decimals[start[tested]]
+    for places in np.unique(own).tolist():
+        coarse = 10.0**-places
+        mine = np.flatnonzero((own == places) & (step[entries.group[start[tested]]] < coarse))
+        if mine.size:
+            round_ones = chosen & (decimals <= places)
+            wider = np.maximum(step, coarse)
+            found[mine] = np.fmax(found[mine], density(entries, round_ones, start, wider, tested[mine], near))
+    return found
 
 
 def _holders(view: View, entries: Entries, start: Ints, end: Ints, run: int, *, by_row: bool) -> Bools:

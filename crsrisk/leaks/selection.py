@@ -17,7 +17,7 @@ from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.outcome import Outcome
 from crsrisk.leaks.view import CARE, Bools, Floats, View
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.002
 """Chance of any false alarm of this kind in a cohort without leaks, over all that is tested."""
 MISSING_DIFFERENCE = 0.25
 """Least difference between the shares of courses without a value, severe against others."""

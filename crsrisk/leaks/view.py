@@ -22,7 +22,18 @@ Bools = NDArray[np.bool_]
 
 LABORATORY = frozenset({"chemistry", "hematology", "coagulation", "cytokine"})
 CARE = frozenset(
-    {"o2_flow", "fio2", "resp_support", "other_cause", "death", "death_crs", "gcs_total", "jcs", "ice_score"}
+    {
+        "bsab_dose",
+        "o2_flow",
+        "fio2",
+        "resp_support",
+        "other_cause",
+        "death",
+        "death_crs",
+        "gcs_total",
+        "jcs",
+        "ice_score",
+    }
 )
 """Variables that describe care or state after the fact, like interventions do."""
 BOOKKEEPING = frozenset({*COURSE_TEXTS, "index_time", "follow_up_hours"})
