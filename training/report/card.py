@@ -52,7 +52,7 @@ def card_text(logged: Logged) -> str:
 
 def _attribute(one: Answered, logged: Logged, wording: Wording) -> dict[str, Any]:
     item = one.item
-    who = wording.text(f"by.{item.by or 'authors'}")
+    who = wording.text(f"by.{item.responsible}")
     value = one.text or f"not available: to be given by {who}"
     found: dict[str, Any] = {
         "item": item.number,

@@ -41,6 +41,11 @@ class Item:
     section: str
     source: str
 
+    @property
+    def responsible(self) -> str:
+        """Who gives or completes the answer, also where the program usually gives it whole."""
+        return self.by or ("developer" if self.guideline == ONC else "authors")
+
     def text(self, wording: Wording) -> str:
         """What the item asks for."""
         return self.text_en if wording.language == "en" else self.text_ja
@@ -102,9 +107,7 @@ def _table(guideline: str, found: list[Answered], wording: Wording) -> Table:
         item = one.item
         number = Cell(text=item.number, sub=wording.word("part", item.part))
         state = wording.text(f"state.{one.state}")
-        who = wording.text(f"by.{item.by}") if item.by and one.state != "filled" else ""
-        if not one.text and not item.by:
-            who = wording.text("by.authors")
+        who = wording.text(f"by.{item.responsible}") if one.state != "filled" else ""
         link = item.section if one.text else ""
         lines.append(
             (
