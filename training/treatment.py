@@ -42,8 +42,9 @@ class TreatmentAnalysis:
         }
 
     def notes(self) -> list[str]:
-        """What a reader must know, in plain sentences."""
-        return [note for found in self.without for note in found.notes()]
+        """What a reader must know, in plain sentences: what an estimate rests on, or why there is none."""
+        told = [found for found in self.without if found.positivity.estimable] or self.without[:1]
+        return [note for found in told for note in found.notes()]
 
 
 def treatment_analysis(
