@@ -93,6 +93,8 @@ def test_its_card_says_where_the_numbers_end(uri, real, tmp_path):
     attributes = card["source_attributes"]
     assert "Insufficient events (12 in 59 patients)" in attributes["known_risks"]["value"]
     assert attributes["external_validity"]["status"] == "not available"
-    assert attributes["internal_fairness"]["value"] == "not available: to be given by who trained this version"
+    assert (
+        attributes["internal_fairness"]["value"] == "not available: to be given by who trained this version"
+    )
     text = json.dumps(card) + (tmp_path / "r.html").read_text(encoding="utf-8")
     assert [i for i in {*real.courses["course_id"], *real.courses["patient_id"]} if f">{i}<" in text] == []
