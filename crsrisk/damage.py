@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crsrisk.analytes import analytes
 from crsrisk.damage_throughout import adults_off, courses_off, sites_exchanged, sites_off
 from crsrisk.leaks.finding import first
-from crsrisk.leaks.view import Bools, Events, Floats, Ints, View
+from crsrisk.leaks.view import LABORATORY, Bools, Events, Floats, Ints, View
 from crsrisk.neighbours import Neighbourhood, Scale, neighbourhood, scales_of
 
 DIGITS_LOST, POWER_OF_TEN, EITHER, EXCHANGED, OUT_OF_LINE = 1, 2, 3, 4, 5
@@ -39,8 +39,10 @@ DO = {
     "POWER_OF_TEN_THROUGHOUT": "check the unit of this site or spelling: all its values are off by a power of ten",
     "EXCHANGED_THROUGHOUT": "check the columns of this site: two variables seem to be exchanged throughout",
 }
-FAR = 5.0
+FAR = 5.5
 """Usual deviations from the neighbours at which a value is looked at."""
+FAR_ONE_SIDED = 15.0
+"""The same for laboratory values that begin or end their series, where true steps are common."""
 FAR_ISOLATED = 5.0
 """The same for values held against all courses, in standard deviations between courses."""
 BACK, BACK_ISOLATED = 2.5, 1.5
@@ -142,7 +144,9 @@ def _far(events: Events, around: Neighbourhood) -> Ints:
     )
     implausible = (events.value < low[events.variable]) | (events.value > high[events.variable])
     cytokine = events.of_kinds(frozenset({"cytokine"}))  # they range over decades between courses
+    at_an_end = around.one_sided & events.of_kinds(LABORATORY)
     needed = np.where(around.isolated, np.where(cytokine, np.inf, FAR_ISOLATED), FAR) - implausible
+    needed = np.where(at_an_end, FAR_ONE_SIDED, needed)
     return np.flatnonzero(np.nan_to_num(np.abs(around.far)) >= needed)
 
 
@@ -199,7 +203,8 @@ def _exchanged(
     events: Events, scales: Mapping[int, Scale], around: Neighbourhood
 ) -> Iterator[tuple[int, int]]:
     """Pairs of events of one moment that fit each other's neighbours and not their own; one pair per moment."""
-    far = np.flatnonzero((np.nan_to_num(np.abs(around.far)) >= FAR_EXCHANGED) & ~around.isolated)
+    in_series = ~around.isolated & ~(around.one_sided & events.of_kinds(LABORATORY))
+    far = np.flatnonzero((np.nan_to_num(np.abs(around.far)) >= FAR_EXCHANGED) & in_series)
     order = far[np.lexsort((events.hours[far], events.course[far]))]
     new = np.ones(len(order), dtype=np.bool_)
     new[1:] = (np.diff(events.course[order]) != 0) | (np.diff(events.hours[order]) > 1e-9)

@@ -1,6 +1,7 @@
 """Whole courses, sites and units whose numbers are off: neighbours that are all wrong agree with each other."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ SITE_SHIFT, SITE_NEAR = 0.75, 0.25
 SITE_COURSES = 4
 SITE_SEPARATION, SITE_BY_CHANCE = 0.95, 1e-4
 CROSSED_FAR, CROSSED_NEAR = 1.5, 0.6
-"""Standard deviations between a site's middle and its own variable's, and the other variable's, elsewhere."""
+"""Standard deviations of a site's middle from its own variable's elsewhere, and from the other variable's."""
 
 
 def courses_off(events: Events, scales: Mapping[int, Scale]) -> Iterator[Ints]:
@@ -100,24 +101,24 @@ def sites_exchanged(view: View, scales: Mapping[int, Scale]) -> Iterator[tuple[s
     events = view.events
     site = view.site[events.course]
     sites = np.unique(site).tolist()
-    here: dict[tuple[int, int], float] = {}
-    there: dict[tuple[int, int], float] = {}
+    here: dict[tuple[int, int], _Level] = {}
+    there: dict[tuple[int, int], _Level] = {}
     for code, scale in scales.items() if len(sites) > 1 else ():
+        if events.kinds[code] == "cytokine":
+            continue
         rows = np.flatnonzero((events.variable == code) & ~np.isnan(events.value))
         values, of = scale.at(events.value[rows]), site[rows]
         for group in sites:
             inside, outside = values[of == group], values[of != group]
             if min(len(inside), len(outside)) >= FEWEST_VALUES:
-                here[code, group], there[code, group] = (
-                    float(np.nanmedian(inside)),
-                    float(np.nanmedian(outside)),
-                )
+                here[code, group], there[code, group] = _Level.of(inside), _Level.of(outside)
     for group in sites:
         apart = [
             code
             for code in scales
             if (code, group) in here
-            and abs(here[code, group] - there[code, group]) >= CROSSED_FAR * scales[code].spread
+            and abs(here[code, group].middle - there[code, group].middle)
+            >= CROSSED_FAR * there[code, group].spread
         ]
         for place, one in enumerate(apart):
             for other in apart[place + 1 :]:
@@ -126,19 +127,32 @@ def sites_exchanged(view: View, scales: Mapping[int, Scale]) -> Iterator[tuple[s
                         yield events.variables[code], (events.variable == code) & (site == group)
 
 
+@dataclass(frozen=True)
+class _Level:
+    """Middle and spread (as of a normal distribution) of values on their scale."""
+
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, values: Floats) -> "_Level":
+        low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75])
+        return cls(float(middle), float(high - low) / 1.349)
+
+
 def _crossed(
     scales: Mapping[int, Scale],
-    here: Mapping[tuple[int, int], float],
-    there: Mapping[tuple[int, int], float],
+    here: Mapping[tuple[int, int], _Level],
+    there: Mapping[tuple[int, int], _Level],
     pair: tuple[int, int],
     group: int,
 ) -> bool:
     """Whether the middle of each variable at the site lies near the middle of the other variable elsewhere."""
     for mine, its in (pair, pair[::-1]):
-        elsewhere = there[its, group]
+        elsewhere = there[its, group].middle
         partner = np.exp(elsewhere) if scales[its].logarithm else elsewhere
         at = float(scales[mine].at(np.array([partner]))[0])
-        if not abs(here[mine, group] - at) <= CROSSED_NEAR * scales[mine].spread:
+        if not abs(here[mine, group].middle - at) <= CROSSED_NEAR * here[mine, group].spread:
             return False
     return True
 

@@ -39,13 +39,15 @@ class Neighbourhood:
 
     expected: middle of up to two values on either side, or of all courses where there is none. scale: usual
     distance from it. far: distance in scales, signed; nan where nothing can be said. isolated: no neighbour.
-    agree: values before and after lie close to each other.
+    one_sided: neighbours only before or only after: a step there may be the course of the disease. agree: values
+    before and after lie close to each other.
     """
 
     expected: Floats
     scale: Floats
     far: Floats
     isolated: Bools
+    one_sided: Bools
     agree: Bools
 
 
@@ -117,6 +119,7 @@ def neighbourhood(events: Events, scales: dict[int, Scale]) -> Neighbourhood:
         rows = np.flatnonzero(same)
         beside[place, rows] = at[kept[rows + step]]
     isolated = np.isnan(beside).all(axis=0)
+    one_sided = np.isnan(beside[1]) != np.isnan(beside[2])
     filled = np.sort(beside, axis=0)  # nan last
     count = (~np.isnan(beside)).sum(axis=0)
     columns = np.arange(len(kept))
@@ -136,6 +139,7 @@ def neighbourhood(events: Events, scales: dict[int, Scale]) -> Neighbourhood:
         scale=_spread_out(kept, wide, n),
         far=_spread_out(kept, far, n),
         isolated=_flags(kept, isolated, n),
+        one_sided=_flags(kept, one_sided, n),
         agree=_flags(kept, agree, n),
     )
 
