@@ -312,8 +312,8 @@ def least_possible(population: int, labelled: int, drawn: int) -> float:
     return float(min(1.0, 2.0 * min(mass[0], mass[-1])))
 
 
-def testable(least: list[float], level: float) -> int:
-    """How many tests count at a level when those that can never succeed are left out (Tarone 1990).
+def able_to_succeed(least: list[float], level: float) -> int:
+    """How many tests count at a level when those that can never succeed are left out (tarone_1990 in docs/sources.bib).
 
     The smallest k such that no more than k tests can reach level / k.
     """

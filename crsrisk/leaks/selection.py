@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crsrisk.leaks.chance import codes_of, contrast, holds_within, least_possible, testable, together
+from crsrisk.leaks.chance import able_to_succeed, codes_of, contrast, holds_within, least_possible, together
 from crsrisk.leaks.finding import Finding, first
 from crsrisk.leaks.outcome import Outcome
 from crsrisk.leaks.view import CARE, Bools, Floats, View
@@ -101,7 +101,7 @@ def _missing(view: View, outcome: Outcome, labels: dict[str, Bools]) -> Iterator
         p_least = [
             least_possible(int(known.sum()), labelled, int((flags & known).sum())) for flags in there.values()
         ]
-        limit = FALSE_ALARM / len(labels) / max(testable(p_least, FALSE_ALARM / len(labels)), 1)
+        limit = FALSE_ALARM / len(labels) / max(able_to_succeed(p_least, FALSE_ALARM / len(labels)), 1)
         for (table, name), flags in there.items():
             absent = ~flags
             shares = absent[mark].mean(), absent[known & ~mark].mean()
