@@ -14,7 +14,7 @@ SEVERE_GRADE = 3
 OWN_TREES = 100
 """Severe cases from which a family carries trees of its own; design of the risk model, not from a paper."""
 SHARED_TREES = 30
-"""Severe cases from which a family shares trees with its sister family; below: published rates alone."""
+"""Severe cases of all families together from which they share trees; below: published rates alone."""
 
 
 def notices(cohort: Cohort, by_therapy: pd.DataFrame, now: datetime) -> Iterator[str]:
@@ -55,16 +55,17 @@ def _about_labels(cohort: Cohort, by_therapy: pd.DataFrame) -> Iterator[str]:
             "only their rest-of-window label is known"
         )
     counted = by_therapy[["family", "graded", "severe"]].groupby("family").sum()
+    shared = counted["severe"].sum() >= SHARED_TREES
     for family, row in counted.iterrows():
         if family and row["severe"] < OWN_TREES:
             instead = (
-                "trees are shared with a sister family"
-                if row["severe"] >= SHARED_TREES
+                "trees are shared by all families"
+                if shared
                 else "published rates of the therapy are used, with published scores beside them"
             )
             yield (
                 f"{family}: {row['severe']} severe of {row['graded']} cannot carry a model of their own "
-                f"({OWN_TREES} needed, {SHARED_TREES} for shared trees); {instead}"
+                f"({OWN_TREES} needed, {SHARED_TREES} in all families for shared trees); {instead}"
             )
 
 

@@ -83,10 +83,11 @@ def trained_registry(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFact
 
 @contextmanager
 def few_events_suffice() -> Iterator[None]:
-    """Own trees from 6 severe patients on: a cohort that satisfies the real limit would take minutes."""
+    """Own trees from 6 severe patients on, base rates below: real limits would need cohorts that take minutes."""
     import training.fit
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.fit, "SHARED_EVENTS", 3)
+        patch.setattr(training.fit, "SHARED_EVENTS", 1_000_000)
+        patch.setattr(training.fit, "FAMILY_EVENTS", 3)
         patch.setattr(training.fit, "OWN_EVENTS", 6)
         yield

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crsrisk.errors import NotEnoughDataError
 from training.boosting import InnerFolds, Training, dataset, drawn_patients, grow, parameters, scaled_weight
-from training.calibrate import recalibrate, shift
+from training.calibrate import recalibrate
 from training.design import Design
 from training.fit_input import FitInput, offset_of, offset_spec
 from training.horizons import DEFAULT_HORIZONS
@@ -21,25 +21,27 @@ from training.offset import OffsetSpec, logit
 from training.pooling import LevelData, Levels, pooled_levels
 from training.shared import SharedTrees, grow_shared, unshared
 from training.stack import stacked
-from training.tune import Tuned, tune
+from training.tune import Tuned, tune, untuned
 
 __all__ = ["FitInput", "fit_family", "lenders", "offset_of", "offset_spec", "strategy_note"]
 
 Array = NDArray[np.float64]
-OWN_EVENTS = 100  # proposals of the design, to be tested; not from a source
-SHARED_EVENTS = 30
+OWN_EVENTS = 100  # of the family, for trees tuned on it alone: proposal of the design, not from a source
+FAMILY_EVENTS = 30  # of the family, for any trees of its own
+SHARED_EVENTS = 30  # of all families together, for shared trees; below it published rates answer
 LIBRARIES = ("lightgbm", "numpy", "pandas", "scikit-learn", "optuna")
 
 
-def choose_strategy(events: int) -> Strategy:
+def choose_strategy(events: int, everywhere: int) -> Strategy:
     """What the number of training patients allows: own trees, shared trees or the offset alone.
 
     Args:
-        events: patients with severe CRS, or without it where those are fewer.
+        events: patients of the family with severe CRS, or without it where those are fewer.
+        everywhere: the same of all families together.
     """
     if events >= OWN_EVENTS:
         return "own"
-    return "shared" if events >= SHARED_EVENTS else "offset"
+    return "shared" if everywhere >= SHARED_EVENTS else "offset"
 
 
 def fit_family(
@@ -71,7 +73,7 @@ def fit_family(
         raise NotEnoughDataError(f"no labelled rows of family {family!r}; train a family that the cohort has")
     events = mine.severe_patients()
     others = mine.patients() - events
-    strategy = choose_strategy(min(events, others))
+    strategy = choose_strategy(_rarer(mine), _rarer(given.design))
     spec = offset_spec(given, family, mine)
     untrained = RiskModel(
         family=family,
@@ -86,11 +88,13 @@ def fit_family(
         libraries={name: version(name) for name in LIBRARIES},
         seed=seed,
         simulated=given.simulated,
-        horizons=_labelled_horizons(mine) if strategy != "offset" else DEFAULT_HORIZONS,
+        horizons=_labelled_horizons(mine if strategy == "own" else given.design)
+        if strategy != "offset"
+        else DEFAULT_HORIZONS,
         notes=(strategy_note(family, strategy, events, others, lenders(given.design, family)),),
     )
     if strategy == "offset":
-        return _shifted(untrained, mine, offset_of(spec, mine, given.extra))
+        return _base_rates(untrained, mine, offset_of(spec, mine, given.extra))
     shared = shared_trees(given, seed) if shared is None else shared
     if shared is None or family not in shared.rounds:
         shared = unshared(given, family, seed)
@@ -119,16 +123,12 @@ def _labelled_horizons(mine: Design) -> tuple[float | None, ...]:
     return tuple(h for h in DEFAULT_HORIZONS if both(rest if h is None else ~rest & (hours == h)))
 
 
-def _shifted(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
-    """The base rate alone, its level moved as far as the training patients justify."""
-    once = mine.longest
-    prior_sd = _prior_sd(untrained.offset, mine)
-    moved = shift(offset[once], mine.severe[once], mine.weight[once], prior_sd)
-    levels = _levels(untrained.offset, mine, offset + moved)
+def _base_rates(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
+    """Published rates alone, each moved as far as the training patients with this therapy justify."""
     return replace(
         untrained,
-        calibration=Calibration(intercept=moved, slope=1.0, events=untrained.n_events),
-        interval=IntervalSpec(levels=levels),
+        calibration=Calibration(intercept=0.0, slope=1.0, events=untrained.n_events),
+        interval=IntervalSpec(levels=_levels(untrained.offset, mine, offset)),
     )
 
 
@@ -144,7 +144,10 @@ def _grown(
     seed, family = untrained.seed, str(untrained.family)
     rows = (shared.training.design.rows["family"] == family).to_numpy()
     start = shared.training.take(rows, shared.rounds[family].margin)
-    own, tuned = _best(_targets(start, untrained.strategy), shared.fold[rows], trials, seed, progress)
+    if _rarer(start.design) < FAMILY_EVENTS:
+        own, tuned = start, untuned(start)
+    else:
+        own, tuned = _best(_targets(start, untrained.strategy), shared.fold[rows], trials, seed, progress)
     calibration = recalibrate(
         tuned.rounds.margin, own.design.severe, scaled_weight(own.design), events=untrained.n_events
     )
@@ -230,11 +233,9 @@ def level_data(mine: Design, log_odds: Array) -> LevelData:
     )
 
 
-def _prior_sd(spec: OffsetSpec, mine: Design) -> float:
-    """Spread of the prior of the training patients' therapies, weighted by patients."""
-    counts = _patients_by_therapy(mine)
-    total = sum(counts.values())
-    return sum(spec.rates[key].logit_sd * n for key, n in counts.items()) / total
+def _rarer(rows: Design) -> int:
+    """Patients with severe CRS, or without it where those are fewer."""
+    return min(rows.severe_patients(), rows.patients() - rows.severe_patients())
 
 
 def _patients_by_therapy(mine: Design) -> dict[str, int]:
@@ -249,9 +250,9 @@ def strategy_note(
     had = f"{family}: {_patients(events)} had severe CRS"
     if others < events:
         had += f" and only {_patients(others)} had none"
-    need = f"an own model needs {OWN_EVENTS} (shared trees {SHARED_EVENTS})"
     if strategy == "own":
         return f"{had}; the family has trees of its own."
+    need = f"an own model needs {OWN_EVENTS} (shared trees {SHARED_EVENTS} in all families)"
     if strategy == "offset" and (events == 0 or others == 0):
         return (
             f"{had}; {need}, and as many without. One outcome alone says nothing about who is at risk: the published "
@@ -261,11 +262,14 @@ def strategy_note(
         return (
             f"{had}; {need}. The published base rate alone was used, its level moved towards these patients."
         )
-    if borrowed:
+    if not borrowed:
         return (
-            f"{had}; {need}. The trees are shared with {' and '.join(borrowed)}, each with its own base rate."
+            f"{had}; {need}. No related family is in the cohort: the trees are its own, strongly regularised."
         )
-    return f"{had}; {need}. No related family is in the cohort: the trees are its own, strongly regularised."
+    shared = f"{had}; {need}. The trees are shared with {' and '.join(borrowed)}, each with its own base rate"
+    if events == 0 or others == 0:
+        return f"{shared}; whether they hold in this family its patients can't tell."
+    return f"{shared}."
 
 
 def _patients(n: int) -> str:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from crsrisk.therapies import Therapy, therapies, therapy
 from training.design import Design
-from training.offset import BaseRate, OffsetSpec, OnsetShares, base_rate, expected_onset, onset_shares
+from training.offset import (
+    BaseRate,
+    OffsetSpec,
+    OnsetShares,
+    base_rate,
+    common_timing,
+    expected_onset,
+    onset_hours,
+    onset_shares,
+    therapy_timing,
+)
 
 Array = NDArray[np.float64]
 OWN_ONSETS = 30  # below this many timed severe onsets a family takes the shares of its whole class
@@ -42,26 +52,54 @@ class FitInput:
 
 
 def offset_spec(given: FitInput, family: str, mine: Design) -> OffsetSpec:
-    """Base rates of the family's therapies and onset shares of its classes, from the training patients."""
+    """Base rates of the family's therapies and when their severe onsets come, from the training patients."""
     keys = list(dict.fromkeys(mine.rows["therapy"].tolist()))
     known = {key: therapy(key, given.extra) for key in keys}
-    rates: dict[str, BaseRate] = {
-        key: base_rate(t) for key, t in {**therapies(), **known}.items() if t.family == family
-    }
+    listed = {key: t for key, t in {**therapies(), **known}.items() if t.family == family}
+    rates: dict[str, BaseRate] = {key: base_rate(t) for key, t in listed.items()}
     shares: dict[str, OnsetShares] = {}
     for class_ in sorted({t.class_ for t in known.values()}):
         onsets = given.onsets[given.onsets["class_"] == class_]
         own = onsets[onsets["family"] == family]
         used = own if len(own) >= OWN_ONSETS else onsets
         doses = int(mine.dose[mine.rows["class_"].to_numpy() == class_].max())
-        shares[class_] = onset_shares(
+        like = onset_shares(
             class_,
-            used["dose"].to_numpy(dtype=np.int64),
-            used["hours"].to_numpy(dtype=np.float64),
+            *_dose_and_hours(used),
             onset_hours=expected_onset([t for t in known.values() if t.class_ == class_]),
             doses=doses,
         )
+        alike = {key: t for key, t in listed.items() if t.class_ == class_}
+        shares |= {class_: like, **_shares_by_therapy(used, alike, like, given.extra)}
     return OffsetSpec(rates=rates, shares=shares)
+
+
+def _shares_by_therapy(
+    onsets: pd.DataFrame, listed: Mapping[str, Therapy], like: OnsetShares, extra: Mapping[str, Therapy]
+) -> dict[str, OnsetShares]:
+    """Onset shares of the therapies of one class: of what is published, and of how onsets lie around it."""
+    names = onsets["therapy"].to_numpy(dtype=object)
+    expected = {key: onset_hours(t) for key, t in listed.items()}
+    expected |= {str(key): onset_hours(therapy(str(key), extra)) for key in dict.fromkeys(names.tolist())}
+    dose, hours = _dose_and_hours(onsets)
+    common = common_timing(hours, np.array([expected[str(key)] for key in names.tolist()], dtype=np.float64))
+    found = {}
+    for key, one in listed.items():
+        its = names == key
+        found[key] = onset_shares(
+            one.class_,
+            dose[its],
+            hours[its],
+            onset_hours=expected[key],
+            doses=len(like.dose_share),
+            timing=therapy_timing(common, hours[its], expected[key]),
+            like=like,
+        )
+    return found
+
+
+def _dose_and_hours(onsets: pd.DataFrame) -> tuple[NDArray[np.int64], Array]:
+    return onsets["dose"].to_numpy(dtype=np.int64), onsets["hours"].to_numpy(dtype=np.float64)
 
 
 def offset_of(spec: OffsetSpec, design: Design, extra: Mapping[str, Therapy]) -> Array:

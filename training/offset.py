@@ -4,9 +4,9 @@ Published incidence is per patient over the whole window and all doses. The offs
 
     rate * (S(dose, landmark + horizon) - S(dose, landmark)) / (1 - rate * S(dose, landmark))
 
-where S is the share of the class's severe onsets that lie before that time: the risk of a severe onset in
+where S is the share of the therapy's severe onsets that lie before that time: the risk of a severe onset in
 (landmark, landmark + horizon] given none before. The shares come from the training patients, smoothed towards
-a lognormal curve; see docs/decisions/0060.
+a lognormal curve around the expected onset of the therapy; see docs/decisions/0060 and 0171.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CLASS_ONSET_HOURS = {
     "engager": 24.0,
 }  # our convention where no onset is sourced
 LOG_SPREAD = 0.7  # our convention: spread of log hours to severe CRS
+THERAPY_SPREAD = 0.2  # our convention: spread between therapies of the log of onset over expected onset
 PSEUDO_ONSETS = 10.0  # weight of the lognormal curve against observed onsets
 KNOTS = (0.0, 6.0, 12.0, 18.0, 24.0, 36.0, 48.0, 60.0, 72.0, 96.0, 120.0, 144.0, 168.0, 216.0, 264.0, 336.0)
 MAX_DOSES = 6  # later doses share the curve and the share of the last one
@@ -59,8 +60,16 @@ class BaseRate:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """How severe onsets lie around the hours that are expected: factor of the median, spread of the log."""
+
+    factor: float = 1.0
+    spread: float = LOG_SPREAD
+
+
+@dataclass(frozen=True)
 class OnsetShares:
-    """When a class's severe onsets happen: share per dose and, per dose, share before each knot (hours)."""
+    """When severe onsets happen: share per dose and, per dose, share before each knot (hours)."""
 
     dose_share: tuple[float, ...]
     before: tuple[tuple[float, ...], ...]
@@ -82,7 +91,7 @@ class OnsetShares:
 
 @dataclass(frozen=True)
 class OffsetSpec:
-    """Everything the offset of a row needs: base rates by therapy and onset shares by class."""
+    """Everything the offset of a row needs: base rates by therapy; onset shares by therapy, and by class for others."""
 
     rates: Mapping[str, BaseRate]
     shares: Mapping[str, OnsetShares]
@@ -106,7 +115,7 @@ class OffsetSpec:
         for key in dict.fromkeys(names.tolist()):
             mine = np.flatnonzero(names == key)
             base = self.rate_of(key, extra)
-            shares = self.shares.get(base.class_) or default_shares(base.class_)
+            shares = self.shares.get(key) or self.shares.get(base.class_) or default_shares(base.class_)
             start = shares.earlier(dose[mine], landmark[mine])
             end = shares.earlier(dose[mine], landmark[mine] + horizon[mine])
             risk = base.rate * (end - start) / (1.0 - base.rate * start)
@@ -130,6 +139,32 @@ def default_shares(class_: str, onset_hours: float | None = None, doses: int | N
     )
 
 
+def common_timing(hours: NDArray[np.float64], expected: NDArray[np.float64]) -> Timing:
+    """How severe onsets of several therapies lie around what is expected of each, shrunken to our conventions.
+
+    Args:
+        hours: of each severe onset after its dose, shape (n,).
+        expected: hours to CRS onset that are expected of its therapy, shape (n,).
+    """
+    off = _log_off(hours, expected)
+    weight = len(off) + PSEUDO_ONSETS
+    moved = float(off.sum()) / weight
+    variance = (PSEUDO_ONSETS * LOG_SPREAD**2 + float(((off - moved) ** 2).sum())) / weight
+    return Timing(float(np.exp(moved)), float(np.sqrt(variance)))
+
+
+def therapy_timing(common: Timing, hours: NDArray[np.float64], expected: float) -> Timing:
+    """The timing of one therapy: the common one, moved as far as its own onsets justify."""
+    off = _log_off(hours, np.full(len(hours), expected)) - np.log(common.factor)
+    moved = float(off.sum()) / (len(off) + (common.spread / THERAPY_SPREAD) ** 2)
+    return Timing(common.factor * float(np.exp(moved)), common.spread)
+
+
+def _log_off(hours: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    off: NDArray[np.float64] = np.log(np.maximum(hours, 1.0)) - np.log(expected + ONSET_TO_SEVERE_HOURS)
+    return off
+
+
 def onset_shares(
     class_: str,
     dose: NDArray[np.int64],
@@ -137,8 +172,10 @@ def onset_shares(
     *,
     onset_hours: float | None = None,
     doses: int | None = None,
+    timing: Timing | None = None,
+    like: OnsetShares | None = None,
 ) -> OnsetShares:
-    """Onset shares of a class from timed severe onsets of training patients.
+    """Onset shares from timed severe onsets of training patients of a class or of one therapy.
 
     Args:
         class_: cart, engager or engineered_t.
@@ -146,15 +183,20 @@ def onset_shares(
         hours: hours of each severe onset after that dose; shape (n,).
         onset_hours: expected hours to CRS onset of the training therapies; None: our value per class.
         doses: number of doses with a curve of their own; None: as many as a step-up usually has.
+        timing: how onsets lie around the expected hours; None: our conventions.
+        like: shares of the doses of the class; None: our convention.
     """
+    timing = timing or Timing()
     window = 168.0 if class_ == "engager" else 336.0
     n_doses = min(MAX_DOSES, doses or (4 if class_ == "engager" else 1))
     knots = tuple(k for k in KNOTS if k <= window)
     expected = onset_hours if onset_hours is not None else CLASS_ONSET_HOURS[class_]
-    curve = _lognormal_before(np.asarray(knots), expected + ONSET_TO_SEVERE_HOURS)
+    median = (expected + ONSET_TO_SEVERE_HOURS) * timing.factor
+    curve = _lognormal_before(np.asarray(knots), median, timing.spread)
     at = np.clip(dose, 1, n_doses)
     start = 0.5 ** np.arange(n_doses)  # our convention: each further dose carries half as many severe onsets
-    share = PSEUDO_ONSETS * start / start.sum() + np.bincount(at - 1, minlength=n_doses)
+    usual = start / start.sum() if like is None else np.asarray(like.dose_share)
+    share = PSEUDO_ONSETS * usual + np.bincount(at - 1, minlength=n_doses)
     before = []
     for k in range(1, n_doses + 1):
         mine = hours[at == k]
@@ -166,7 +208,7 @@ def onset_shares(
     return OnsetShares(dose_share=shares, before=tuple(before), knots=knots, onsets=len(hours))
 
 
-def _lognormal_before(hours: NDArray[np.float64], median: float) -> NDArray[np.float64]:
+def _lognormal_before(hours: NDArray[np.float64], median: float, spread: float) -> NDArray[np.float64]:
     """Share of a lognormal curve, cut off at the last hour, before each hour; a tenth is spread evenly.
 
     The even part keeps the share strictly increasing where the curve is numerically flat.
@@ -174,7 +216,7 @@ def _lognormal_before(hours: NDArray[np.float64], median: float) -> NDArray[np.f
     from math import erf, log, sqrt
 
     raw = np.array(
-        [0.0 if t <= 0 else 0.5 * (1 + erf((log(t) - log(median)) / (LOG_SPREAD * sqrt(2)))) for t in hours]
+        [0.0 if t <= 0 else 0.5 * (1 + erf((log(t) - log(median)) / (spread * sqrt(2)))) for t in hours]
     )
     blended: NDArray[np.float64] = 0.9 * raw / raw[-1] + 0.1 * hours / hours[-1]
     return blended
@@ -216,6 +258,12 @@ def offset_from_json(stored: Mapping[str, Any]) -> OffsetSpec:
             for key, s in stored["shares"].items()
         },
     )
+
+
+def onset_hours(known: Therapy) -> float:
+    """Expected hours to CRS onset of a therapy; of its class where none is stated inside the window."""
+    stated = expected_onset([known])
+    return CLASS_ONSET_HOURS[known.class_] if stated is None else stated
 
 
 def expected_onset(known: Sequence[Therapy]) -> float | None:

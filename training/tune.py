@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from training.boosting import DEFAULTS, InnerFolds, Rounds
+from training.boosting import DEFAULTS, InnerFolds, Rounds, Training, log_loss
 
 PRUNE_AFTER_ROUNDS = 30
 HOPELESS = 1.002  # a candidate more than 0.2 % above the best loss after so many rounds is given up
@@ -20,6 +20,13 @@ class Tuned:
     chosen: Mapping[str, Any]
     rounds: Rounds
     trials: int
+
+
+def untuned(training: Training) -> Tuned:
+    """No trees: rows keep where they start."""
+    margin = training.offset
+    loss = log_loss(margin, training.design.severe, training.weight)
+    return Tuned(DEFAULTS, Rounds(0, loss, margin), 0)
 
 
 def tune(

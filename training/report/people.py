@@ -74,7 +74,7 @@ def therapies(logged: Logged, wording: Wording) -> Section:
 def _levels(logged: Logged, wording: Wording) -> list[Block]:
     """What the model holds of each therapy: published rate and shift."""
     model = logged.model
-    shifts, base_rate = model.interval.levels.shifts, model.booster_text is None
+    shifts = model.interval.levels.shifts
     if not shifts:
         return [Text(text=wording.text("levels.none"), weight="quiet")]
     lines = []
@@ -89,26 +89,23 @@ def _levels(logged: Logged, wording: Wording) -> list[Block]:
                 text_cell(wording.word("rate_level", rate.level)),
             )
         )
-        moved = model_cell("calibration.intercept", model.calibration.intercept, wording, "ratio")
         at = f"interval.levels.shifts.{key}"
         lines.append(
             (
                 text_cell(wording.name("therapy", key)),
                 *published,
-                *([moved] if base_rate else []),
                 model_cell(f"{at}.mean", shifts[key].mean, wording, "ratio"),
                 model_cell(f"{at}.sd", shifts[key].sd, wording, "ratio"),
             )
         )
-    columns = ("therapy", "published", "rate_level", *(["moved"] if base_rate else []), "shift", "shift_sd")
-    told = wording.text("levels.moved" if base_rate else "levels.text")
+    columns = ("therapy", "published", "rate_level", "shift", "shift_sd")
     return [
         Table(
             caption=wording.text("levels.caption"),
             head=[wording.text(f"column.{name}") for name in columns],
             rows=lines,
         ),
-        Text(text=told, weight="quiet"),
+        Text(text=wording.text("levels.text"), weight="quiet"),
     ]
 
 

@@ -115,7 +115,7 @@ def test_what_the_owner_should_know_is_said(messy: QualityReport, sentence: str)
     ("severe", "instead"),
     [
         (12, "published rates of the therapy are used"),
-        (30, "trees are shared with a sister family"),
+        (30, "trees are shared by all families"),
         (100, ""),
     ],
 )

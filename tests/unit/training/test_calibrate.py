@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.calibrate import LEAST_SLOPE, recalibrate, shift
-from training.offset import logit, sigmoid
+from training.calibrate import LEAST_SLOPE, recalibrate
+from training.offset import sigmoid
 
 
 def made(slope: float, n: int, seed: int = 0):
@@ -35,20 +35,5 @@ def test_the_slope_stays_above_0_even_when_margins_rank_backwards():
 def test_no_event_at_all_lowers_the_level_but_not_without_end():
     margin = np.full(100, -2.0)
     found = recalibrate(margin, np.zeros(100), np.ones(100), events=0)
-    assert -3.0 < found.intercept < 0.0
-
-
-def test_a_shift_between_prior_and_data_follows_their_precisions():
-    offset = np.full(1000, logit(0.1))
-    severe = (np.arange(1000) < 200).astype(float)
-    loose = shift(offset, severe, np.ones(1000), prior_sd=10.0)
-    tight = shift(offset, severe, np.ones(1000), prior_sd=0.01)
-    assert loose == pytest.approx(float(logit(0.2) - logit(0.1)), abs=0.01)
-    assert abs(tight) < 0.02
-
-
-def test_a_shift_is_the_mode_of_the_posterior():
-    offset, severe, sd = np.array([-2.0, -1.0, -3.0]), np.array([1.0, 0.0, 0.0]), 0.7
-    moved = shift(offset, severe, np.ones(3), sd)
-    slope = (severe - sigmoid(offset + moved)).sum() - moved / sd**2
-    assert abs(slope) < 1e-9
+    level = found.intercept + found.slope * -2.0
+    assert -3.0 < level < -2.0

@@ -54,8 +54,8 @@ def test_every_model_answers_the_same_rows(twelve):
 
 def test_the_notes_name_the_events_and_what_was_used_instead(twelve):
     assert (
-        "cd19_cart: 12 patients had severe CRS; an own model needs 100 (shared trees 30). The published base rate "
-        "alone was used, its level moved towards these patients."
+        "cd19_cart: 12 patients had severe CRS; an own model needs 100 (shared trees 30 in all families). The "
+        "published base rate alone was used, its level moved towards these patients."
     ) in twelve.notes
     assert any("Not compared" in note and "EASIX" in note for note in twelve.notes)
 
@@ -199,8 +199,8 @@ def test_30_to_99_events_share_trees_with_the_sister_family(shared):
     found = crossvalidate(shared, n_folds=3, families=["cd19_cart"], resamples=0, baselines=False)
     assert set(found.strategies["strategy"]) == {"shared"}
     assert any(
-        "45 patients had severe CRS; an own model needs 100 (shared trees 30). The trees are shared with bcma_cart"
-        in n
+        "45 patients had severe CRS; an own model needs 100 (shared trees 30 in all families). The trees are shared "
+        "with bcma_cart" in n
         for n in found.notes
     )
     assert set(found.detail["model"]) == {"crsrisk"}

@@ -24,7 +24,7 @@ def test_crossvalidation_ends_with_all_models_and_the_sentence_about_12_events(r
     found = crossvalidate(real, resamples=200)
     text = found.to_text()
     assert "59 patients, 12 with severe CRS" in text
-    assert "12 patients had severe CRS; an own model needs 100 (shared trees 30)." in text
+    assert "12 patients had severe CRS; an own model needs 100 (shared trees 30 in all families)." in text
     auroc = found.table[
         (found.table["metric"] == "auroc")
         & (found.table["horizon"] == "rest")

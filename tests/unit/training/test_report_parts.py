@@ -86,11 +86,13 @@ def said_in_japanese(sentence):
     return lang == "" and text != sentence and not re.search(r"[{}]", text)
 
 
+@pytest.mark.parametrize("elsewhere", [0, 50])
 @pytest.mark.parametrize("events", [0, 1, 12, 40, 120])
-def test_what_was_fitted_and_why_is_said_in_japanese(events):
+def test_what_was_fitted_and_why_is_said_in_japanese(events, elsewhere):
     from training.fit import choose_strategy
 
-    note = strategy_note("cd19_cart", choose_strategy(events), events, 200, ("bcma_cart", "heme_engager"))
+    strategy = choose_strategy(events, events + elsewhere)
+    note = strategy_note("cd19_cart", strategy, events, 200, ("bcma_cart", "heme_engager"))
     assert said_in_japanese(note), note
 
 
