@@ -100,6 +100,16 @@ class PolicyChange:
         if self.changed:
             return self.warning
         compared = sum(c.compared for c in self.changes)
+        sides = {
+            "here": [c.now for c in self.changes],
+            "where the model learned": [c.learned for c in self.changes],
+        }
+        silent = [where for where, rates in sides.items() if not any(rate > 0 for rate in rates)]
+        if silent:
+            return (
+                "Whether CRS is treated as where the model learned can't be told: no treatment of CRS with a known "
+                f"time is recorded {' and '.join(silent)}."
+            )
         if not compared:
             return (
                 f"Whether CRS is treated as where the model learned can't be told from {self.courses} courses (and "

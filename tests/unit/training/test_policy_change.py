@@ -96,6 +96,15 @@ def test_few_treatments_can_not_tell():
     )
 
 
+def test_records_without_any_treatment_can_not_tell():
+    silent = compared_policies(policy((0, 40)), policy((0, 20)))
+    assert silent.note() == (
+        "Whether CRS is treated as where the model learned can't be told: no treatment of CRS with a known time is "
+        "recorded here and where the model learned."
+    )
+    assert compared_policies(policy((12, 40)), policy((0, 2))).note().endswith("is recorded here.")
+
+
 def test_a_drug_that_was_never_used_before_is_a_change():
     change = compared_policies(policy((0, 100)), policy((30, 100)))
     assert at_grade2(change).ratio == np.inf
