@@ -1,8 +1,7 @@
-"""Features of 1,000 to 100,000 courses of 400 events from and to Parquet: memory, growth of time, two workers.
+"""Features of 1,000 to 100,000 courses of 400 events from and to Parquet: memory and growth of time.
 
 Each size runs in a process of its own, whose peak of memory is read at its end. Time is that of the processor,
-since other programs may run; two Dask workers and one process are compared by the clock, in turns, and the load
-average is stated. CRSRISK_BENCH_SHRINK=10 makes every cohort ten times smaller.
+since other programs may run. CRSRISK_BENCH_SHRINK=10 makes every cohort ten times smaller.
 """
 
 from __future__ import annotations
@@ -11,12 +10,9 @@ import hashlib
 import json
 import math
 import os
-import signal
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +25,6 @@ from benchmarks.figure import Figures, run
 
 SHRINK = int(os.environ.get("CRSRISK_BENCH_SHRINK", "1"))
 SIZES = tuple(size // SHRINK for size in (1_000, 10_000, 100_000))
-CLUSTER_COURSES = 20_000 // SHRINK
-ROUNDS = 3
 GIB = 1 << 30
 EVENTS = 400  # per course
 CHUNK = 500  # courses made at a time
@@ -198,7 +192,7 @@ def _sizes(figures: Figures, folder: Path) -> None:
             figures.add(f"{name} s, {where}", round(told[name], 1), "none", ok=True)
         figures.add(f"parts, {where}", told["parts"], "none", ok=True)
         if courses == SIZES[0]:
-            same = _digest(folder / f"x{courses}.parquet") == _in_memory(cohort)
+            same = digest(folder / f"x{courses}.parquet") == _in_memory(cohort)
             figures.add(
                 "same rows as in memory", same, "equal to the bit", ok=same, against="compute_features"
             )
@@ -220,7 +214,7 @@ def _in_memory(cohort: Path) -> str:
     return _table_digest(pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
     return _table_digest(pq.read_table(file))
 
 
@@ -233,67 +227,10 @@ def _table_digest(table: pa.Table) -> str:
     return sink.hexdigest()
 
 
-def _cluster(figures: Figures, folder: Path) -> None:
-    from distributed import LocalCluster
-
-    from features.stream import stream_features
-
-    cohort = make_cohort(folder / "cluster", CLUSTER_COURSES, seed=5)
-    warm = make_cohort(folder / "warm", 100, seed=6)
-    digests: dict[str, set[str]] = {"one": set(), "two": set()}
-    clocks: dict[str, list[float]] = {"one": [], "two": []}
-    parts = CLUSTER_COURSES * EVENTS // 40  # rows: forty parts, so that both workers end together
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        address = {"one": None, "two": cluster.scheduler_address}
-        for name in ("one", "two"):  # every process imports once
-            stream_features(warm, folder / "warm.parquet", scheduler=address[name], rows_per_part=4_000)
-        for _ in range(ROUNDS):
-            for name in ("one", "two"):
-                out = folder / f"{name}.parquet"
-                start = time.perf_counter()
-                stream_features(cohort, out, scheduler=address[name], rows_per_part=parts)
-                clocks[name].append(time.perf_counter() - start)
-                digests[name].add(_digest(out))
-        load = os.getloadavg()[0]
-        killed = _with_a_worker_killed(cohort, folder / "killed.parquet", cluster, parts)
-    one, two = (statistics.median(clocks[name]) for name in ("one", "two"))
-    where = f"{CLUSTER_COURSES:,} courses"
-    figures.add(f"one process, clock s, {where}", round(one, 1), "none", ok=True)
-    figures.add(f"two Dask workers, clock s, {where}", round(two, 1), "none", ok=True)
-    against = f"one process in turns, load average {load:.1f} on {os.cpu_count()} cores"
-    figures.add(
-        "one process / two workers", round(one / two, 2), "at least 1.1", ok=one >= 1.1 * two, against=against
-    )
-    same = len(digests["one"] | digests["two"]) == 1
-    figures.add("same rows from two workers", same, "equal to the bit", ok=same, against="one process")
-    same = {killed} == digests["one"]
-    figures.add("same rows with a worker killed", same, "equal to the bit", ok=same, against="one process")
-
-
-def _with_a_worker_killed(cohort: Path, out: Path, cluster: Any, rows_per_part: int) -> str:
-    from distributed import Client
-
-    from features.stream import stream_features
-
-    killed: list[int] = []
-
-    def kill(_: str, done: int, parts: int) -> None:
-        if not killed and done >= parts // 4:
-            with Client(cluster.scheduler_address, set_as_default=False) as client:
-                killed.append(min(client.run(os.getpid).values()))
-            os.kill(killed[0], signal.SIGKILL)
-
-    stream_features(
-        cohort, out, scheduler=cluster.scheduler_address, rows_per_part=rows_per_part, progress=kill
-    )
-    return _digest(out)
-
-
 def main() -> int:
     figures = Figures("scale")
     with tempfile.TemporaryDirectory(prefix="crsrisk-scale-") as name:
         _sizes(figures, Path(name))
-        _cluster(figures, Path(name))
     return figures.finish()
 
 
