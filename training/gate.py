@@ -30,8 +30,8 @@ class Learned:
 
     patients, events: with labelled rows, and with severe CRS among them. predictors: candidate predictors.
     leaks: what its cohort's leak report found; None when none was kept. leaks_elsewhere: of the validation
-    cohort, None without one. simulated: the patients do not exist. champion_real: the champion learned from
-    real ones.
+    cohort, None without one. care: in words, how CRS was treated otherwise than where the champion learned.
+    simulated: the patients do not exist. champion_real: the champion learned from real ones.
     """
 
     strategy: str
@@ -40,6 +40,7 @@ class Learned:
     predictors: int
     leaks: Leaks | None
     leaks_elsewhere: Leaks | None = None
+    care: str = ""
     simulated: bool = False
     champion_real: bool = False
 
@@ -82,6 +83,7 @@ def _compared_rows(learned: Learned, compared: Compared, resamples: int, seed: i
         _worst_subgroup(everyone, compared.against),
         _published_score(everyone, compared.scores),
         _batch(compared, resamples, seed),
+        _care(learned),
     ]
 
 
@@ -382,3 +384,17 @@ def _shifts(before: Judged, after: Judged) -> tuple[list[str], list[Figure]]:
         if far and gap > LIMITS["batch", limit]:
             faults.append(f"{old.name} is {old.number:.2f} in known and {late.number:.2f} in new patients")
     return faults, figures
+
+
+def _care(learned: Learned) -> GateRow:
+    """Whether CRS was treated as where the champion learned; on a validation cohort the risks themselves tell."""
+    limit = "no change of treatment policy, or a validation cohort of today's patients"
+    told = learned.care or "no change of treatment policy was found"
+    elsewhere = learned.leaks_elsewhere is not None
+    if learned.care:
+        told += (
+            " Judged on a validation cohort."
+            if elsewhere
+            else " Judge on a validation cohort of today's patients."
+        )
+    return GateRow("care", not learned.care or elsewhere, told, limit)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from training.gate_evidence import Leaks, Pseudonyms
     from training.gate_pairs import Compared, Side
     from training.gate_verdict import Verdict
+    from training.model import RiskModel
 
 log = logging.getLogger("crsrisk.promotions")
 
@@ -255,6 +256,7 @@ def _judged(
         predictors=len(model.feature_names),
         leaks=leaks,
         leaks_elsewhere=elsewhere,
+        care=_changed_care(model, champion, tracking_uri),
         simulated=model.simulated,
         champion_real=champion is not None and not _simulated(champion, tracking_uri),
     )
@@ -284,6 +286,22 @@ def _on_cohort(
         prepared, str(challenger.model.family), (challenger.model, mine), loaded, pseudonyms
     )
     return compared, leak_findings(cohort)
+
+
+def _changed_care(challenger: RiskModel, champion: Champion | None, tracking_uri: str) -> str:
+    """What changed in the treatment of CRS between what champion and challenger learned from; empty for nothing."""
+    from training.policy_change import compared_policies
+
+    if champion is None:
+        return ""
+    try:
+        model, _ = load_decided(champion.name, champion.version, champion.digest, tracking_uri=tracking_uri)
+    except ModelError as error:
+        log.warning("the treatment policy of the champion is not known: %s", error)
+        return ""
+    return " ".join(
+        change.sentence() for change in compared_policies(model.policy, challenger.policy).changed[:3]
+    )
 
 
 def _demonstrated(challenger: Verified, champion: Champion | None, tracking_uri: str) -> Verdict:

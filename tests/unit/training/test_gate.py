@@ -40,6 +40,7 @@ ROWS = [
     "worst_subgroup",
     "published_score",
     "batch",
+    "care",
 ]
 
 
@@ -356,6 +357,16 @@ def test_without_evidence_of_either_there_is_no_comparison(side, says):
     row = verdict(learned_with(), pairs).row("same_patients")
     assert not row.passed
     assert says in row.sentence
+
+
+def test_another_treatment_of_crs_is_refused_unless_todays_patients_are_judged(improved):
+    _, pairs = improved
+    change = "Tocilizumab in CRS below grade 2: 30.0 first uses per 100 patient-days, against 6.0."
+    row = verdict(learned_with(care=change), pairs).row("care")
+    assert not row.passed
+    assert row.sentence == f"{change} Judge on a validation cohort of today's patients."
+    assert verdict(learned_with(care=change, leaks_elsewhere=Leaks(0, 0)), pairs).row("care").passed
+    assert verdict(learned_with(), pairs).row("care").sentence == "no change of treatment policy was found"
 
 
 def test_a_therapy_that_is_new_to_the_champion_is_no_drift():

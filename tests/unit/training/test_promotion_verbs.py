@@ -44,7 +44,7 @@ def test_a_promotion_prints_decision_and_rows_and_a_rollback_takes_it_back(here)
     assert done.exit_code == 0, done.stderr
     decided, *rows = done.stdout.splitlines()
     assert decided.endswith(f"ben: promote {NAME} version 2 (before: version 1): more inputs")
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert any(row.startswith("   passed  discrimination: AUROC 0.") for row in rows)
     assert champion(here) == "2"
     back = run.invoke(app, ["rollback", NAME, "--reason", "alerts doubled", "--json"])

@@ -89,6 +89,34 @@ def test_a_poisoned_version_is_refused_by_name_and_the_refusal_stands_in_the_led
     assert verify(tracking_uri=served) == []
 
 
+def test_a_version_of_patients_who_were_treated_otherwise_is_refused(served, monkeypatch):
+    from training import promotions
+    from training.policy import EXPOSED, STARTED, cells, key
+
+    cell = next(c for c in cells() if (c.drug, c.context) == ("tocilizumab", "below_grade2"))
+
+    def treated(started):
+        return {key(cell, STARTED): started, key(cell, EXPOSED): 1000.0}
+
+    load_whole, load_decided = promotions.load_whole, promotions.load_decided
+
+    def challenger(*given, **more):
+        found = load_whole(*given, **more)
+        return found._replace(model=replace(found.model, policy=treated(300.0)))
+
+    def answers(*given, **more):
+        model, info = load_decided(*given, **more)
+        return replace(model, policy=treated(50.0)), info
+
+    monkeypatch.setattr(promotions, "load_whole", challenger)
+    monkeypatch.setattr(promotions, "load_decided", answers)
+    with pytest.raises(
+        GateError, match=r"care: Tocilizumab in CRS below grade 2: 30\.0 first uses per 100"
+    ) as refused:
+        promote(NAME, "2", "more inputs", tracking_uri=served)
+    assert len(refused.value.reasons) == 1
+
+
 def test_a_version_that_kept_no_evidence_is_refused(served):
     with pytest.raises(GateError, match="no out-of-fold risks were kept with this version; train it again"):
         promote(NAME, BARE, "why not", tracking_uri=served)
