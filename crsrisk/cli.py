@@ -41,6 +41,7 @@ OutFile = Annotated[Path, typer.Option("--out", help="File to write: .csv or .pa
 NewFolder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; absent or empty.")]
 Landmarks = Annotated[str, typer.Option("--landmarks", help="Hours after the latest dose, e.g. 0,24,48.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Folds fitted at once; the result is the same.")]
 
 
 def main() -> None:
@@ -238,6 +239,7 @@ def crossvalidate(
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of the split.")] = 1,
     trials: Annotated[int, typer.Option(min=0, help="Tuning trials inside each training fold.")] = 8,
     seed: Seed = 0,
+    jobs: Jobs = 1,
     as_json: AsJson = False,
 ) -> None:
     """Out-of-fold risks of our model and every comparator, split by patient."""
@@ -249,6 +251,7 @@ def crossvalidate(
             repeats=repeats,
             trials=trials,
             seed=seed,
+            jobs=jobs,
             progress=progress,
         )
     _write(result.predictions, out)
@@ -262,6 +265,7 @@ def train(
     family: Annotated[str | None, typer.Option(help="One family; all in the cohort when absent.")] = None,
     trials: Annotated[int, typer.Option(min=0, help="Tuning trials.")] = 20,
     seed: Seed = 0,
+    jobs: Jobs = 1,
     full: Annotated[
         bool,
         typer.Option(
@@ -272,7 +276,21 @@ def train(
 ) -> None:
     """Fit, evaluate, log to MLflow and register a version per family, with its report."""
     with _progress() as progress:
-        result = verbs.train(cohort, family=family, trials=trials, seed=seed, full=full, progress=progress)
+        result = verbs.train(
+            cohort, family=family, trials=trials, seed=seed, full=full, jobs=jobs, progress=progress
+        )
+    _print(result.to_dict(), result.to_text(), as_json)
+
+
+@app.command()
+@_refusing
+def learn(
+    cohort: CohortFolder,
+    model: Annotated[str, typer.Option("--model", help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    as_json: AsJson = False,
+) -> None:
+    """Move the levels of a version by further cases and register the result; its trees stay."""
+    result = verbs.learn(cohort, model=model)
     _print(result.to_dict(), result.to_text(), as_json)
 
 

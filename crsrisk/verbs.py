@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from serving.estimate import Models
     from training.crossvalidate import CrossValidation
     from training.external import ExternalEvaluation
+    from training.learn import Learning
     from training.publish import Training
     from training.report.write import Report
 
@@ -190,13 +191,24 @@ def crossvalidate(
     repeats: int = 1,
     trials: int = 8,
     seed: int = 0,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> CrossValidation:
-    """Out-of-fold risks, split by patient, of our model and of every comparator on the same folds."""
+    """Out-of-fold risks, split by patient, of our model and of every comparator on the same folds.
+
+    With `jobs` above 1 so many folds are fitted at once, each in a process of its own; the risks are the same.
+    """
     from training.crossvalidate import crossvalidate as run
 
     return run(
-        _cohort(cohort), landmarks, folds=folds, repeats=repeats, trials=trials, seed=seed, progress=progress
+        _cohort(cohort),
+        landmarks,
+        folds=folds,
+        repeats=repeats,
+        trials=trials,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
     )
 
 
@@ -207,13 +219,14 @@ def train(
     trials: int = 20,
     seed: int = 0,
     full: bool = False,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Training:
     """Fit, evaluate out of fold, log to MLflow and register a version per family, alias `challenger`.
 
     Nothing is promoted: a version answers only after `promote`. With `full` the report also has held-out sites,
     products and later patients, the model with oxygen, pressors and blood pressure, and the one that sees
-    treatment; it takes several times as long.
+    treatment; it takes several times as long. `jobs` folds are cross-validated at once, with the same result.
     """
     from training.publish import train_and_register
     from training.validation import DESIGNS
@@ -226,9 +239,24 @@ def train(
         designs=DESIGNS if full else (),
         support=full,
         usual_care=full,
+        jobs=jobs,
         progress=progress,
         **_places(),
     )
+
+
+def learn(cohort: str | Path | Cohort, *, model: str) -> Learning:
+    """Move the levels of a registered version by further cases, 1 or 30, and register the result as challenger.
+
+    Trees and calibration stay; patients whom the version learned from are left out.
+
+    Args:
+        cohort: further courses with outcomes, folder or Cohort.
+        model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+    """
+    from training.learn import learn_and_register
+
+    return learn_and_register(_cohort(cohort), model, **_places())
 
 
 def evaluate(

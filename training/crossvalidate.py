@@ -8,50 +8,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crsrisk.cohort import Cohort
 from crsrisk.errors import NotEnoughDataError
-from crsrisk.therapies import Therapy
-from training.baselines import (
-    LAST_GRADE,
-    MEASURED_SHARE,
-    SCORES,
-    UNIVARIABLE,
-    Split,
-    logistic,
-    measured_share,
-    prior,
-    univariable,
-)
+from training.baselines import LAST_GRADE, MEASURED_SHARE, SCORES, UNIVARIABLE, measured_share
 from training.design import Design, design
 from training.evaluate import RESAMPLES, evaluate
-from training.fit import (
-    FitInput,
-    fit_family,
-    lenders,
-    offset_of,
-    offset_spec,
-    shared_trees,
-    strategy_note,
-)
+from training.fit import FitInput, lenders, strategy_note
 from training.horizons import DEFAULT_HORIZONS
 from training.landmarks import LandmarkTable, landmark_table
-from training.model import RiskModel, Strategy
-from training.offset import sigmoid
-from training.shared import SharedTrees
-from training.single_thread import single_thread
+from training.model import Strategy
+from training.outer_folds import OURS, OuterFolds, held_out_risks
 from training.split import checked_folds, course_folds, read_folds
 from training.table import TITLES, comparison_notes, render
 
 if TYPE_CHECKING:
     from features.matrix import FeatureTable
 
-Array = NDArray[np.float64]
+__all__ = [
+    "CONTRACT_COLUMNS",
+    "DEFAULT_FOLDS",
+    "OURS",
+    "CrossValidation",
+    "Prepared",
+    "Progress",
+    "crossvalidate",
+    "prepare",
+]
+
 Progress = Callable[[str, int, int], None]
-OURS = "crsrisk"
 CONTRACT_COLUMNS = (
     "model",
     "repeat",
@@ -184,6 +170,7 @@ def crossvalidate(
     trials: int = 0,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> CrossValidation:
     """Out-of-fold risks for every labelled row, split by patient, with the baselines on the same folds.
@@ -200,6 +187,7 @@ def crossvalidate(
         trials: Optuna candidates inside every training fold.
         seed: of folds, fits and bootstrap.
         resamples: bootstrap resamples for the intervals.
+        jobs: how many folds are fitted at once, see `held_out_risks`; the result is the same for any number.
         progress: told about every step.
 
     Raises:
@@ -213,29 +201,15 @@ def crossvalidate(
     scored = (*SCORES, LAST_GRADE) if baselines else ()
     compared = tuple(s for s in scored if measured_share(rows, UNIVARIABLE[s]) >= MEASURED_SHARE)
     absent = tuple(s for s in scored if s not in compared)
-    pairs = (
-        dealt[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy(dtype=np.int64)
-    )
-    steps = [(int(repeat), int(fold), family) for repeat, fold in pairs for family in wanted]
+    work = OuterFolds(prepared, dealt, wanted, compared, baselines, trials, seed)
+    steps = len(work.places()) * len(wanted)
     parts, strategies, uncertain = [], [], []
-    shared: dict[tuple[int, int], SharedTrees | None] = {}  # of the present fold
-    for done, (repeat, fold, family) in enumerate(steps):
-        mine = dealt[dealt["repeat"] == repeat].set_index("course_id")["fold"]
-        held = (rows.rows["course_id"].map(mine) == fold).to_numpy()
-        test = rows.take(held & (rows.rows["family"] == family).to_numpy())
-        unsure = _uncertain(prepared, mine, fold, family)
-        with single_thread():
-            seed_of_fold = seed + 7919 * repeat + 31 * fold
-            if (repeat, fold) not in shared:
-                shared = {(repeat, fold): shared_trees(prepared.given(rows.take(~held)), seed_of_fold)}
-            outcome = FoldFit(prepared, rows.take(~held), family, trials, seed_of_fold, shared[repeat, fold])
-            for name, risk in outcome.risks(test, compared, baselines=baselines).items():
-                parts.append(_part(test, name, repeat, fold, risk))
-            if len(unsure):
-                uncertain.append(_part(unsure, OURS, repeat, fold, outcome.ours(unsure)))
-        strategies.append((family, repeat, fold, outcome.strategy, outcome.events))
+    for done, found in enumerate(held_out_risks(work, jobs)):
+        parts += found.parts
+        uncertain += found.uncertain
+        strategies.append((found.family, found.repeat, found.fold, found.strategy, found.events))
         if progress is not None:
-            progress(f"{family}, repeat {repeat}, fold {fold}", done + 1, len(steps))
+            progress(f"{found.family}, repeat {found.repeat}, fold {found.fold}", done + 1, steps)
     detail = pd.concat(parts, ignore_index=True)
     table = evaluate(detail, resamples=resamples, seed=seed)
     used = pd.DataFrame(strategies, columns=["family", "repeat", "fold", "strategy", "events"])
@@ -248,62 +222,6 @@ def crossvalidate(
         strategies=used,
         notes=_notes(prepared, rows, wanted, used, table, absent),
     )
-
-
-class FoldFit:
-    """One family's fit on the training rows of one fold.
-
-    strategy: what the model is, `offset` also where the fold lacks the family. events: severe patients of the
-    family in training, patients: all of them.
-    """
-
-    def __init__(
-        self,
-        prepared: Prepared,
-        train: Design,
-        family: str,
-        trials: int,
-        seed: int,
-        shared: SharedTrees | None = None,
-    ) -> None:
-        self._prepared, self._seed = prepared, seed
-        self._given = prepared.given(train)
-        self._mine = train.take((train.rows["family"] == family).to_numpy())
-        self.events, self.patients = self._mine.severe_patients(), self._mine.patients()
-        self._model: RiskModel | None = None
-        if len(self._mine):
-            self._model = fit_family(self._given, family, trials=trials, seed=seed, refits=0, shared=shared)
-        self.strategy = self._model.strategy if self._model else "offset"
-        source = self._mine if len(self._mine) else train
-        self._spec = offset_spec(self._given, family, source)
-
-    @property
-    def _extra(self) -> Mapping[str, Therapy]:
-        return self._prepared.cohort.therapies
-
-    def ours(self, test: Design) -> Array:
-        """Our model's risks of held-out rows; the base rate when the training fold lacks the family."""
-        offset = offset_of(self._spec, test, self._extra)
-        if self._model is None:
-            return sigmoid(offset)
-        keys = test.rows["therapy"].tolist()
-        return sigmoid(self._model.log_odds(test.matrix, offset, keys, self._extra))
-
-    def risks(self, test: Design, scores: Sequence[str], *, baselines: bool) -> dict[str, Array]:
-        """Risks of held-out rows by model."""
-        found = {OURS: self.ours(test)}
-        if not baselines or len(test) == 0:
-            return found if len(test) else {}
-        split = Split(
-            train=self._mine,
-            test=test,
-            train_offset=offset_of(self._spec, self._mine, self._extra),
-            test_offset=offset_of(self._spec, test, self._extra),
-        )
-        found["logistic"] = logistic(split, self._prepared.log_scale, self._seed)
-        found |= {name: univariable(split, UNIVARIABLE[name]) for name in scores}
-        found["prior"] = prior(split)
-        return found
 
 
 def _families(rows: Design, families: Sequence[str] | None) -> list[str]:
@@ -341,29 +259,6 @@ def _dealt(
     unsure = unsure[~unsure.index.isin(by_course.index)][["patient_id", "family"]].assign(severe=0)
     whole = pd.concat([by_course, unsure]).reset_index()
     return course_folds(whole, n_folds=n_folds, repeats=repeats, seed=seed)
-
-
-def _uncertain(prepared: Prepared, folds: pd.Series, fold: int, family: str) -> Design:
-    """Held-out rows whose severity is uncertain, as severe."""
-    unsure = prepared.labels.uncertain
-    mine = unsure[(unsure["course_id"].map(folds) == fold) & (unsure["family"] == family)]
-    return design(mine, prepared.table, prepared.names)
-
-
-def _part(test: Design, model: str, repeat: int, fold: int, risk: Array) -> pd.DataFrame:
-    columns = [
-        "course_id",
-        "patient_id",
-        "therapy",
-        "family",
-        "dose",
-        "landmark_hours",
-        "horizon_hours",
-        "rest_of_window",
-        "severe",
-        "weight",
-    ]
-    return test.rows[columns].assign(model=model, repeat=repeat, fold=fold, risk=risk)
 
 
 def _sensitivity(

@@ -126,6 +126,7 @@ def train(
     designs: Sequence[str] = (),
     support: bool = False,
     usual_care: bool = False,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[TrainedFamily]:
     """Fit and evaluate one model per family of the cohort.
@@ -147,6 +148,7 @@ def train(
             with its default parameters, once per site, product or cut.
         support: whether to cross-validate a second model that also sees oxygen, pressors and blood pressure.
         usual_care: whether to cross-validate a second model that also sees what was given for CRS so far.
+        jobs: how many folds of a cross-validation are fitted at once; the result is the same for any number.
         progress: told about every step.
 
     Raises:
@@ -169,6 +171,7 @@ def train(
         trials=trials,
         seed=seed,
         resamples=resamples,
+        jobs=jobs,
         progress=progress,
     )
     further = _further(
@@ -182,6 +185,7 @@ def train(
         trials=trials,
         seed=seed,
         resamples=resamples,
+        jobs=jobs,
         progress=progress,
     )
     groups = course_groups(prepared.cohort)
@@ -230,6 +234,7 @@ def _further(
     trials: int,
     seed: int,
     resamples: int,
+    jobs: int,
     progress: Progress | None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of the validation designs and of the models with support variables or treatment, of all families."""
@@ -248,6 +253,7 @@ def _further(
             trials=trials,
             seed=seed,
             resamples=resamples,
+            jobs=jobs,
             progress=progress,
         )
         found |= {"with_support": table, "without_against_with_support": differences}
@@ -260,6 +266,7 @@ def _further(
             trials=trials,
             seed=seed,
             resamples=resamples,
+            jobs=jobs,
             progress=progress,
         )
         found |= {"usual_care": table, "without_against_usual_care": differences}

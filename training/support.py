@@ -34,6 +34,7 @@ def support_analysis(
     trials: int = 0,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Out-of-fold metrics of our recipe with support variables, and the paired differences without - with.
@@ -46,6 +47,7 @@ def support_analysis(
         trials: the same as there.
         seed: the same as there.
         resamples: bootstrap resamples for the intervals.
+        jobs: how many folds are fitted at once.
         progress: told about every step.
 
     Returns:
@@ -59,6 +61,7 @@ def support_analysis(
         trials=trials,
         seed=seed,
         resamples=resamples,
+        jobs=jobs,
         progress=progress,
     )
     detail = found.detail.assign(model=WITH_SUPPORT)

@@ -75,6 +75,7 @@ def usual_care_analysis(
     trials: int = 0,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Out-of-fold metrics of the second model on the folds of the first, and how the first differs from it.
@@ -87,6 +88,7 @@ def usual_care_analysis(
         trials: the same as there.
         seed: the same as there.
         resamples: bootstrap resamples for the intervals.
+        jobs: how many folds are fitted at once.
         progress: told about every step.
 
     Returns:
@@ -100,6 +102,7 @@ def usual_care_analysis(
         trials=trials,
         seed=seed,
         resamples=resamples,
+        jobs=jobs,
         progress=progress,
     )
     second = found.detail.assign(model=USUAL_CARE)

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.crossvalidate import OURS, FoldFit, Prepared
+from training.crossvalidate import OURS, Prepared
 from training.design import Design
 from training.evaluate import averaged, metrics, row_arrays, table_lines
 from training.fit import shared_trees
+from training.outer_folds import FoldFit
 from training.resampling import RESAMPLES
 from training.shared import SharedTrees
 from training.single_thread import single_thread
