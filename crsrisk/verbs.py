@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from serving.estimate import Models
     from training.crossvalidate import CrossValidation
     from training.external import ExternalEvaluation
-    from training.learn import Learning
     from training.publish import Training
     from training.report.write import Report
 
@@ -243,20 +242,6 @@ def train(
         progress=progress,
         **_places(),
     )
-
-
-def learn(cohort: str | Path | Cohort, *, model: str) -> Learning:
-    """Move the levels of a registered version by further cases, 1 or 30, and register the result as challenger.
-
-    Trees and calibration stay; patients whom the version learned from are left out.
-
-    Args:
-        cohort: further courses with outcomes, folder or Cohort.
-        model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
-    """
-    from training.learn import learn_and_register
-
-    return learn_and_register(_cohort(cohort), model, **_places())
 
 
 def evaluate(
