@@ -22,6 +22,7 @@ from crsrisk.therapies import Therapy, therapy
 from features.declare import Feature
 from features.matrix import FeatureTable, compute_features
 from features.registry import predictors
+from serving.applicable import Applicable, columns
 from serving.moment import (
     EXPECTED,
     GradeThen,
@@ -104,6 +105,10 @@ class Estimator:
         self._models = MappingProxyType(dict(models))
         self._wanted = {family: analytes_behind(_split_on(model)) for family, (model, _) in models.items()}
         self._features = _features(models)
+        self._applicable = {family: Applicable(model) for family, (model, _) in models.items()}
+        self._columns = {
+            family: columns(model, [f.name for f in self._features]) for family, (model, _) in models.items()
+        }
 
     @property
     def models(self) -> Models:
@@ -153,9 +158,17 @@ class Estimator:
             return "NO_FAMILY: no family covers this target; notes give the published rate of its class"
         if family not in self._models:
             return f"NO_MODEL: no model of the family {family} is loaded; train and promote one"
+        applicable = self._applicable[family]
+        unseen = applicable.unseen_class(rows.therapies[i])
+        if unseen is not None:
+            return unseen
         if not measured(rows.table, i):
             return "NO_MEASUREMENT: no vital sign, laboratory value or disease burden that a model reads"
-        return None
+        return applicable.outside(self._values(rows, i, family), rows.landmark[i])
+
+    def _values(self, rows: _Rows, i: int, family: str) -> NDArray[np.float64]:
+        """The predictors of the family's model in row i."""
+        return rows.table.values[i, self._columns[family]]
 
     def _predict(
         self, rows: _Rows, reasons: Sequence[str | None], extra: Mapping[str, Therapy]
@@ -189,10 +202,18 @@ class Estimator:
             as_of_hours=rows.as_of[i],
             grade=rows.grades[i],
             reason=reason,
-            notes=_notes(used, model),
+            notes=_notes(used, model, reason) + self._notes_on_values(rows, i, used, risks),
             risks=risks,
             explained=explained,
         )
+
+    def _notes_on_values(
+        self, rows: _Rows, i: int, used: Therapy, risks: tuple[RiskAt, ...]
+    ) -> tuple[str, ...]:
+        """What a reader must know about the values behind an estimate."""
+        if not risks or used.family is None:
+            return ()
+        return self._applicable[used.family].notes(self._values(rows, i, used.family), rows.landmark[i])
 
     def _with_quality(self, rows: _Rows, i: int, row: RowEstimate) -> RowEstimate:
         wanted = self._wanted.get(row.therapy.family or "", EXPECTED)
@@ -325,9 +346,9 @@ def _take(table: FeatureTable, rows: list[int]) -> FeatureTable:
 SIMULATED = "The model was trained on simulated patients: its numbers say nothing about a real one."
 
 
-def _notes(used: Therapy, model: RiskModel | None) -> tuple[str, ...]:
+def _notes(used: Therapy, model: RiskModel | None, reason: str | None) -> tuple[str, ...]:
     """What a reader must know about the model behind the number."""
-    if used.family is None:
+    if used.family is None or (reason or "").startswith("UNSEEN_CLASS"):
         found = prior(used)
         return (
             f"Published rate of severe CRS ({found.level}): {found.rate:.1%}, 95 % interval {found.low:.1%} "

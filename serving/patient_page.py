@@ -29,6 +29,8 @@ NOTES = (
     (re.compile(r"The model was trained on simulated patients"), "page.note.simulated"),
     (re.compile(r"The model saw no patient with this therapy"), "page.model.therapy_unseen"),
     (re.compile(r"Published rate of severe CRS"), "page.note.published"),
+    (re.compile(r"Few inputs: "), "page.note.few_inputs"),
+    (re.compile(r"Implausible values: (?P<names>[a-z0-9_, ]+)\."), "page.note.implausible"),
 )
 """The scorer's notes by how they begin, and the labels that say the same."""
 
@@ -88,9 +90,12 @@ def cited(source: str) -> str:
 
 def _needed(assessment: Assessment, wording: Wording) -> str:
     missing = assessment.answer["quality"]["missing"]
-    code = str(assessment.answer["reason"]).partition(":")[0]
-    if code == "NO_MEASUREMENT" and missing:
+    code, _, told = str(assessment.answer["reason"]).partition(": ")
+    if code in ("NO_MEASUREMENT", "TOO_FEW_INPUTS") and missing:
         return wording.text("page.abstain.needed_inputs", names=wording.names(missing))
+    if code == "IMPLAUSIBLE_INPUT":
+        implausible = told.partition(":")[0].split(", ")
+        return wording.text("page.needed.IMPLAUSIBLE_INPUT", names=wording.names(implausible))
     return wording.text_or(f"page.needed.{code}", wording.text("page.abstain.needed_none"))
 
 
@@ -99,7 +104,10 @@ def _note(note: str, wording: Wording) -> dict[str, str]:
     for pattern, key in NOTES:
         found = pattern.match(note)
         if found:
-            return {"text": wording.text(key, **found.groupdict()), "language": wording.language}
+            fields = found.groupdict()
+            if "names" in fields:
+                fields["names"] = wording.names(fields["names"].split(", "))
+            return {"text": wording.text(key, **fields), "language": wording.language}
     return {"text": note, "language": "en"}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crsrisk.errors import ModelError
+from training.applicability import Applicability, Known
 from training.model import Calibration, IntervalSpec, RiskModel
 from training.offset import offset_from_json, offset_to_json
 from training.pooling import Levels, TherapyShift
@@ -138,6 +139,10 @@ def _model_json(model: RiskModel) -> str:
         "simulated": model.simulated,
         "notes": list(model.notes),
         "policy": dict(model.policy),
+        "applicability": {
+            "known": [list(known) for known in model.applicability.known],
+            "ranges": {name: list(found) for name, found in model.applicability.ranges.items()},
+        },
     }
     return json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -166,6 +171,7 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             simulated=stored["simulated"],
             notes=tuple(stored["notes"]),
             policy=_policy(stored.get("policy", {})),
+            applicability=_applicability(stored.get("applicability", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
         raise ModelError(f"{MODEL} lacks or misnames a field ({wrong}); load another version") from None
@@ -184,6 +190,14 @@ def _interval(stored: Mapping[str, Any]) -> IntervalSpec:
 def _policy(stored: Mapping[str, Any]) -> dict[str, float]:
     """How CRS was treated in training; versions made before it was kept have none."""
     return {str(name): float(value) for name, value in stored.items()}
+
+
+def _applicability(stored: Mapping[str, Any]) -> Applicability:
+    """What training patients were like; versions made before it was kept do not say."""
+    return Applicability(
+        tuple(Known(*numbers) for numbers in stored.get("known", ())),
+        {str(name): (float(low), float(high)) for name, (low, high) in stored.get("ranges", {}).items()},
+    )
 
 
 def _registry_digest() -> str:

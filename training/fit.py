@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsrisk.errors import NotEnoughDataError
+from training.applicability import applicability
 from training.boosting import InnerFolds, Training, dataset, drawn_patients, grow, parameters, scaled_weight
 from training.calibrate import recalibrate
 from training.design import Design
@@ -98,7 +99,8 @@ def fit_family(
     shared = shared_trees(given, seed) if shared is None else shared
     if shared is None or family not in shared.rounds:
         shared = unshared(given, family, seed)
-    return _grown(untrained, shared, trials=trials, refits=refits, progress=progress)
+    grown = _grown(untrained, shared, trials=trials, refits=refits, progress=progress)
+    return replace(grown, applicability=applicability(mine, grown.booster))
 
 
 def shared_trees(given: FitInput, seed: int) -> SharedTrees | None:

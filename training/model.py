@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crsrisk.errors import ModelError
 from crsrisk.therapies import Therapy
+from training.applicability import Applicability
 from training.horizons import DEFAULT_HORIZONS, expand, planned_window_ends
 from training.offset import OffsetSpec, sigmoid
 from training.pooling import Levels, TherapyShift, unseen
@@ -100,6 +101,7 @@ class RiskModel:
     simulated: bool = False  # trained on simulated patients
     notes: tuple[str, ...] = ()
     policy: Mapping[str, float] = field(default_factory=dict)  # how CRS was treated: training.policy
+    applicability: Applicability = field(default_factory=Applicability)  # what training patients were like
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +124,11 @@ class RiskModel:
     def seen(self, key: str) -> bool:
         """Whether patients with this therapy were in the training data."""
         return self.therapies_seen.get(key, 0) > 0
+
+    @cached_property
+    def classes_seen(self) -> frozenset[str]:
+        """Classes (cart, engager, engineered_t) of the therapies in the training data."""
+        return frozenset(self.offset.rate_of(key).class_ for key, n in self.therapies_seen.items() if n > 0)
 
     def predict(
         self,

@@ -285,6 +285,42 @@ def test_an_abstention_says_why_and_what_is_needed_and_that_it_is_no_low_risk() 
     assert "Measure: Lactate dehydrogenase" in shown
 
 
+@pytest.mark.parametrize(
+    ("reason", "english", "japanese"),
+    [
+        (
+            "UNSEEN_CLASS: the model saw no patient ...",
+            "saw no patient treated with this class of therapy",
+            "この種類（クラス）の治療を受けた患者がいません",
+        ),
+        ("TOO_FEW_INPUTS: what was measured ...", "Measure: Lactate dehydrogenase", "測定が必要："),
+        (
+            "IMPLAUSIBLE_INPUT: temperature, crp: outside the plausible limits ...",
+            "Check and record again: Body temperature, C-reactive protein",
+            "確認し、記録し直してください：体温",
+        ),
+    ],
+)
+def test_outside_the_training_data_the_page_says_why_in_both_languages(reason, english, japanese) -> None:
+    outside = answer(risks=[], explanation=None, abstained=True, reason=reason)
+    ward = Ward(course(), answers={"c1": outside})
+    assert english in page(ward)
+    assert japanese in page(ward, "/patients/c1?lang=ja")
+
+
+def test_notes_on_values_are_shown_in_both_languages() -> None:
+    notes = [
+        "Few inputs: hardly any patient in training had so little measured at this time.",
+        "Implausible values: temperature, crp. Check them; the estimate uses them.",
+    ]
+    ward = Ward(course(), answers={"c1": answer(notes=notes)})
+    assert "Few inputs: hardly any patient in the training data" in page(ward)
+    assert "Implausible values: Body temperature, C-reactive protein." in page(ward)
+    in_japanese = page(ward, "/patients/c1?lang=ja")
+    assert "入力が少数" in in_japanese
+    assert "ありえない範囲の値：体温" in in_japanese
+
+
 def test_model_version_digest_calibration_status_and_notes_are_shown() -> None:
     note = "Insufficient events: 12 severe in 59 patients carry no own model; the number is ..."
     shown = page(Ward(course(), answers={"c1": answer(notes=[note])}))

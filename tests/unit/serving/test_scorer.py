@@ -1,18 +1,20 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from crsrisk.errors import CrsRiskError, ModelError, TimeError, UnknownTherapyError
 from crsrisk.records import course_from_records
-from crsrisk.therapies import therapy_from_table
+from crsrisk.therapies import therapies, therapy_from_table
 from serving.estimate import Explained, Share, check
 from serving.problems import RequestError
 from serving.schema import RiskAnswer
 from serving.scorer import SCORE_COLUMNS, Scorer, score_patient
 from tests.toy_models import loaded, offset_model, tree_model
+from training.applicability import Applicability, Known
 
 INFUSION = datetime(2026, 11, 1, 9, tzinfo=UTC)
 CARE = (
@@ -252,6 +254,106 @@ def test_at_the_index_time_the_baseline_is_used(scorer):
     answer = scorer.score(body(0.0, seen(-24)))
     assert answer["landmark_hours"] == 0.0
     assert [r["horizon_hours"] for r in answer["risks"]] == [24.0, 72.0, 336.0]
+
+
+# ---- outside the training data
+
+NAMES = tree_model().feature_names
+TRAINED = Applicability(
+    known=(Known(0.0, 0.0, 0.01), Known(24.0, 0.95, 0.98)),
+    ranges=dict.fromkeys(NAMES, (0.0, 41.0)) | {"crp_max_since_index": (0.0, 350.0)},
+)
+
+
+def trained(**fields):
+    return Scorer(loaded(replace(tree_model(), **({"applicability": TRAINED} | fields))))
+
+
+def registered_in_solid(class_):
+    table = {"name": "New", "class": class_, "targets": ["MAGE-A4"], "setting": "solid", "source": "protocol"}
+    return therapy_from_table(f"new_{class_}", table)
+
+
+@pytest.mark.parametrize("class_", ["cart", "engineered_t"])
+@pytest.mark.parametrize("make", [tree_model, offset_model])
+def test_a_class_that_training_never_saw_always_abstains_and_states_its_published_rate(make, class_):
+    model = replace(make("solid_tumor"), therapies_seen={"tarla_SCLC3L": 90})
+    new = registered_in_solid(class_)
+    catalogue = [t.key for t in therapies().values() if t.family == "solid_tumor" and t.class_ == class_]
+    assert catalogue
+    for key in (new.key, *catalogue):
+        for observations in (None, []):
+            answer = Scorer(loaded(model), therapies={new.key: new}).score(
+                body(therapy=key, observations=observations)
+            )
+            assert abstention(answer) == "UNSEEN_CLASS"
+            assert class_ in answer["reason"]
+            assert answer["therapy_seen"] is False
+            assert answer["notes"][0].startswith("Published rate of severe CRS (")
+
+
+def test_a_new_therapy_of_a_class_that_training_saw_is_answered_and_flagged():
+    new = registered_in_solid("engager")
+    model = replace(tree_model("solid_tumor"), therapies_seen={"tarla_SCLC3L": 90})
+    answer = Scorer(loaded(model), therapies={new.key: new}).score(body(therapy=new.key))
+    assert answer["abstained"] is False
+    assert answer["therapy_seen"] is False
+    assert (
+        "The model saw no patient with this therapy; the interval is wide for that reason." in answer["notes"]
+    )
+
+
+def test_with_too_few_inputs_there_is_no_risk_and_missing_names_what_would_help():
+    answer = trained().score(body(observations=seen(30, "platelets")))
+    assert abstention(answer) == "TOO_FEW_INPUTS"
+    assert {"temperature", "crp", "ferritin"} <= set(answer["quality"]["missing"])
+
+
+def test_few_inputs_are_answered_and_flagged():
+    few = trained().score(body(observations=seen(30, "crp", "ferritin", "temperature")))
+    whole = replace(TRAINED, known=(Known(0.0, 0.0, 0.2),))
+    enough = trained(applicability=whole).score(body(observations=seen(30, "crp", "ferritin", "temperature")))
+    assert few["risks"] == enough["risks"]
+    flagged = [note for note in few["notes"] if note.startswith("Few inputs: ")]
+    assert len(flagged) == 1
+    assert not [note for note in enough["notes"] if note.startswith("Few inputs: ")]
+
+
+def test_little_is_enough_where_training_patients_had_no_more():
+    """At the infusion hardly anything is known of anybody."""
+    baseline = seen(-24, "crp", "ferritin", "ldh")
+    assert trained().score(body(0.0, baseline))["abstained"] is False
+    assert abstention(trained().score(body(24.0, baseline))) == "TOO_FEW_INPUTS"
+
+
+def test_an_implausible_value_unlike_all_training_values_is_named_and_not_used():
+    answer = trained().score(body(observations=seen(30, temperature=43.5, crp=82.0)))
+    assert abstention(answer) == "IMPLAUSIBLE_INPUT"
+    assert answer["reason"].startswith("IMPLAUSIBLE_INPUT: temperature: ")
+    assert "43.5" not in answer["reason"]
+
+
+def test_an_implausible_value_such_as_training_patients_had_is_answered_and_named():
+    wide = dict.fromkeys(NAMES, (0.0, 1e6))
+    answer = trained(applicability=replace(TRAINED, ranges=wide)).score(
+        body(observations=seen(30, temperature=43.5))
+    )
+    assert answer["abstained"] is False
+    assert "Implausible values: temperature. Check them; the estimate uses them." in answer["notes"]
+
+
+def test_a_plausible_value_beyond_those_of_training_is_answered():
+    """Nobody in training was that ill: trees answer as for the illest whom they saw."""
+    narrow = dict.fromkeys(NAMES, (0.0, 1.0))
+    answer = trained(applicability=replace(TRAINED, ranges=narrow)).score(body())
+    assert answer["abstained"] is False
+    assert not [note for note in answer["notes"] if note.startswith("Implausible")]
+
+
+def test_a_base_rate_depends_on_no_value_and_so_on_no_implausible_one():
+    model = Scorer(loaded(offset_model()))
+    answer = model.score(body(24.0, seen(12, temperature=43.5), therapy="ide-cel_MM4L"))
+    assert answer["abstained"] is False
 
 
 # ---- therapies
