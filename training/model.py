@@ -1,4 +1,8 @@
-"""A risk model as data: base-rate offset, trees, calibration, interval; and what it says about a patient."""
+"""A risk model as data: base-rate offset, trees, calibration, interval; and what it says about a patient.
+
+The interval joins three parts: refits of the trees on bootstrap samples of the patients, the posterior of the therapy's
+level, and the posterior of when its onsets come. See docs/decisions/0065 and 0210.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from crsrisk.errors import ModelError
 from crsrisk.therapies import Therapy
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Strategy = Literal["own", "shared", "offset"]
 TIME_FEATURES = ("landmark_hours", "horizon_hours")  # the last two columns of every design matrix
-Z90 = 1.6448536269514722
 _FEW_ROWS = 32  # up to here walking all refits' trees at once is quicker than one LightGBM call per refit
 
 
@@ -48,6 +52,11 @@ class IntervalSpec:
 
     level: float = 0.90
     levels: Levels = field(default_factory=lambda: Levels(0.0, {}))
+
+    @property
+    def z(self) -> float:
+        """Standard deviations on either side that hold `level` of a normal distribution."""
+        return float(ndtri((1.0 + self.level) / 2.0))
 
 
 @dataclass(frozen=True)
@@ -159,11 +168,14 @@ class RiskModel:
         values = self._columns(table)[row]
         design = np.concatenate([values, landmark[row, None], hours[:, None]], axis=1)
         of_rows = [keys[i] for i in row]
-        offset = self.offset.offsets(of_rows, dose[row], landmark[row], hours, therapies)
+        asked = (of_rows, dose[row], landmark[row], hours)
+        offset = self.offset.offsets(*asked, therapies)
+        early, late = self.offset.bounds(*asked, self.interval.level, therapies)
+        timing = (offset - early, late - offset)
         offset = offset + self.shift(of_rows, therapies) / self.calibration.slope
-        intercept_sd = self._intercept_sd(keys, therapies)[row]
+        level_sd = self._level_sd(keys, therapies)[row]
         return self._explained(
-            row=row, hours=hours, rest=rest, design=design, offset=offset, intercept_sd=intercept_sd
+            row=row, hours=hours, rest=rest, design=design, offset=offset, level_sd=level_sd, timing=timing
         )
 
     def margins(self, design: Array, offset: Array) -> Array:
@@ -211,7 +223,7 @@ class RiskModel:
         c = self.calibration
         return c.intercept + c.slope * self.margins(design, offset) + self.shift(keys, extra)
 
-    def _intercept_sd(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None) -> Array:
+    def _level_sd(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None) -> Array:
         sd = {key: self.level_of(key, extra).sd for key in dict.fromkeys(keys)}
         return np.array([sd[key] for key in keys], dtype=np.float64)
 
@@ -223,8 +235,10 @@ class RiskModel:
         rest: NDArray[np.bool_],
         design: Array,
         offset: Array,
-        intercept_sd: Array,
+        level_sd: Array,
+        timing: tuple[Array, Array],
     ) -> Predictions:
+        """Risks with intervals; timing is how far onsets alone may lower and raise the offset."""
         a, b = self.calibration.intercept, self.calibration.slope
         if self.booster is None or len(row) == 0:
             base, contributions = offset, np.zeros((len(row), len(self.names)))
@@ -232,8 +246,10 @@ class RiskModel:
             explained = self.booster.predict(design, pred_contrib=True, num_threads=1)
             base, contributions = offset + explained[:, -1], np.ascontiguousarray(explained[:, :-1])
         log_odds = a + b * (base + contributions.sum(axis=1))
-        spread = np.sqrt(intercept_sd**2 + (b * self._refit_sd(design)) ** 2)
-        low, high = sigmoid(log_odds - Z90 * spread), sigmoid(log_odds + Z90 * spread)
+        normal = self.interval.z**2 * (level_sd**2 + (b * self._refit_sd(design)) ** 2)
+        # half-widths of independent parts add up as squares, below and above apart (zou_2008)
+        down, up = (np.sqrt(normal + (b * part) ** 2) for part in timing)
+        low, high = sigmoid(log_odds - down), sigmoid(log_odds + up)
         return Predictions(
             row=row,
             horizon_hours=hours,

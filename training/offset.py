@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from crsrisk.priors import prior
 from crsrisk.therapies import Therapy, therapy, window_hours
@@ -101,6 +102,10 @@ class OffsetSpec:
         known = self.rates.get(key)
         return known if known is not None else base_rate(therapy(key, extra))
 
+    def shares_of(self, key: str, class_: str) -> OnsetShares:
+        """Onset shares of a therapy, else of its class, else our conventions."""
+        return self.shares.get(key) or self.shares.get(class_) or default_shares(class_)
+
     def offsets(
         self,
         therapies: Sequence[str],
@@ -110,17 +115,70 @@ class OffsetSpec:
         extra: Mapping[str, Therapy] | None = None,
     ) -> NDArray[np.float64]:
         """Offset (log odds) of each row; finite, strictly increasing with the horizon inside the window."""
+        rate, start, share, _ = self._onsets(therapies, dose, landmark, horizon, extra)
+        return _log_odds(rate, start, share)
+
+    def bounds(
+        self,
+        therapies: Sequence[str],
+        dose: NDArray[np.int64],
+        landmark: NDArray[np.float64],
+        horizon: NDArray[np.float64],
+        level: float,
+        extra: Mapping[str, Therapy] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper bound of each row's offset, as far as few onsets leave open when onsets come.
+
+        The smooth curve with the weight of PSEUDO_ONSETS is the prior of a Dirichlet process and the onsets are its
+        data (ferguson_1973), so the share of onsets that falls into a row's horizon is beta distributed: wide on the
+        log odds where hardly any onset was seen. The published rate is held fixed; levels are about it.
+
+        Args:
+            therapies: of each row.
+            dose: of each row, shape (n,).
+            landmark: hours after the dose, shape (n,).
+            horizon: hours after the landmark, shape (n,).
+            level: share of the posterior between the bounds.
+            extra: registered therapies outside the catalogue.
+        """
+        rate, start, share, onsets = self._onsets(therapies, dose, landmark, horizon, extra)
+        weight, inside = PSEUDO_ONSETS + onsets, np.clip(share, _SMALLEST, 1.0 - _SMALLEST)
+        low, high = (
+            betaincinv(weight * inside, weight * (1.0 - inside), tail)
+            for tail in ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
+        )
+        at_most = np.maximum(np.minimum(high, 1.0 - start), share)
+        return _log_odds(rate, start, np.minimum(low, share)), _log_odds(rate, start, at_most)
+
+    def _onsets(
+        self,
+        therapies: Sequence[str],
+        dose: NDArray[np.int64],
+        landmark: NDArray[np.float64],
+        horizon: NDArray[np.float64],
+        extra: Mapping[str, Therapy] | None,
+    ) -> NDArray[np.float64]:
+        """Of each row: published rate, share of onsets before it, share in its horizon, onsets behind; shape (4, n)."""
         names = np.asarray(therapies, dtype=object)
-        result = np.empty(len(names))
+        result = np.empty((4, len(names)))
         for key in dict.fromkeys(names.tolist()):
             mine = np.flatnonzero(names == key)
             base = self.rate_of(key, extra)
-            shares = self.shares.get(key) or self.shares.get(base.class_) or default_shares(base.class_)
+            shares = self.shares_of(key, base.class_)
             start = shares.earlier(dose[mine], landmark[mine])
             end = shares.earlier(dose[mine], landmark[mine] + horizon[mine])
-            risk = base.rate * (end - start) / (1.0 - base.rate * start)
-            result[mine] = logit(np.clip(risk, _SMALLEST, 1.0 - _SMALLEST))
+            result[:, mine] = np.stack(
+                [np.full(len(mine), base.rate), start, end - start, np.full(len(mine), shares.onsets)]
+            )
         return result
+
+
+def _log_odds(
+    rate: NDArray[np.float64], start: NDArray[np.float64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Log odds of a severe onset in a horizon that holds `share` of the onsets, given none in `start` before."""
+    risk = rate * share / (1.0 - rate * start)
+    return logit(np.clip(risk, _SMALLEST, 1.0 - _SMALLEST))
 
 
 def base_rate(known: Therapy) -> BaseRate:

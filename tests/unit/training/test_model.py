@@ -77,6 +77,33 @@ def test_the_interval_holds_the_risk():
     assert (said.risk < said.high).all()
 
 
+def test_bounds_lie_as_far_out_as_levels_refits_and_timing_together():
+    """Independent parts: their half-widths on the log odds add up as squares, below and above apart (zou_2008)."""
+    model = tree_model()
+    features = table(model, 20)
+    said = model.predict(features, horizons=(24.0,))
+    offset = (["axi-cel_LBCL3L"] * 20, np.ones(20, dtype=np.int64), np.full(20, 48.0), np.full(20, 24.0))
+    early, late = model.offset.bounds(*offset, 0.9)
+    at = model.offset.offsets(*offset)
+    design = np.column_stack([features.values, np.full(20, 48.0), np.full(20, 24.0)])
+    refits = np.stack(
+        [replace(model, booster_text=text).margins(design, np.zeros(20)) for text in model.bootstrap_texts]
+    )
+    sd = np.hypot(model.level_of("axi-cel_LBCL3L").sd, said.slope * refits.std(axis=0, ddof=1))
+    for bound, part in ((said.low, early - at), (said.high, late - at)):
+        expected = np.hypot(1.6448536 * sd, said.slope * part)
+        assert np.abs(logit(bound) - logit(said.risk)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_level_of_an_interval_sets_its_width():
+    model = tree_model()
+    half = replace(model, interval=replace(model.interval, level=0.5))
+    wide, narrow = model.predict(table(model, 5)), half.predict(table(model, 5))
+    assert (narrow.high - narrow.low < wide.high - wide.low).all()
+    assert model.interval.z == pytest.approx(1.6448536, abs=1e-6)
+    assert half.interval.z == pytest.approx(0.6744898, abs=1e-6)
+
+
 def test_horizons_beyond_the_window_are_left_out():
     model = tree_model()
     said = model.predict(table(model, 1, landmark=300.0))

@@ -96,3 +96,42 @@ def test_sigmoid_and_logit_are_inverse_also_far_out():
     x = np.array([-20.0, -2.0, 0.0, 3.0, 20.0])
     assert logit(sigmoid(x)) == pytest.approx(x, abs=1e-6)
     assert sigmoid(np.array([-800.0, 800.0])).tolist() == [0.0, 1.0]
+
+
+# ---- what few onsets leave open
+
+
+def bounds(given: OffsetSpec, landmark: float, horizon: float, level: float = 0.9) -> tuple[float, float]:
+    early, late = given.bounds([AXI], np.array([1]), np.array([landmark]), np.array([horizon]), level)
+    return float(early[0]), float(late[0])
+
+
+def test_bounds_are_those_of_onsets_drawn_from_the_posterior():
+    """10 pseudo-onsets of the curve and 20 seen: shares of a Dirichlet distribution over the hours, drawn."""
+    shares = onset_shares("cart", np.ones(20, dtype=int), np.linspace(10.0, 90.0, 20))
+    mass = 30.0 * np.diff(np.interp([0.0, 24.0, 72.0, 336.0], shares.knots, shares.before[0]))
+    drawn = np.random.default_rng(3).dirichlet(mass, size=200_000)[:, 1]
+    rate, start = prior(therapy(AXI)).rate, mass[0] / 30.0
+    risk = rate * np.quantile(drawn, [0.05, 0.95]) / (1 - rate * start)
+    assert sigmoid(np.array(bounds(spec(cart=shares), 24.0, 48.0))) == pytest.approx(risk, rel=0.01)
+
+
+def test_more_onsets_leave_less_open():
+    few, many = (spec(cart=onset_shares("cart", np.ones(n, dtype=int), np.full(n, 40.0))) for n in (5, 500))
+    widths = [late - early for early, late in (bounds(few, 24.0, 24.0), bounds(many, 24.0, 24.0))]
+    assert widths[0] > 2 * widths[1]
+
+
+def test_that_an_onset_comes_at_all_is_no_question_of_timing():
+    """The whole window holds every onset; how many there are is the level's matter."""
+    at = offset(spec(), 0.0, 336.0)
+    assert bounds(spec(), 0.0, 336.0) == pytest.approx((at, at), abs=1e-6)
+
+
+def test_bounds_are_finite_hold_the_offset_and_grow_with_their_level():
+    for landmark in (0.0, 24.0, 300.0):
+        for horizon in (1.0, 24.0, 36.0):
+            at = offset(spec(), landmark, horizon)
+            half, most = bounds(spec(), landmark, horizon, 0.5), bounds(spec(), landmark, horizon, 0.9)
+            assert np.isfinite(most).all()
+            assert most[0] <= half[0] <= at <= half[1] <= most[1]
