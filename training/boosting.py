@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,14 @@ def dataset(training: Training) -> lightgbm.Dataset:
     ).construct()
 
 
+class _Fold(NamedTuple):
+    """What one inner fold learns from, the held-out rows, and their data."""
+
+    inside: lightgbm.Dataset
+    held: NDArray[np.int64]
+    outside: lightgbm.Dataset
+
+
 class InnerFolds:
     """Patient folds inside the training data, to choose rounds and parameters on patients not fitted to."""
 
@@ -122,9 +130,7 @@ class InnerFolds:
         self.fold = inner_folds(training.design, n_folds, seed) if fold is None else fold
         self._sets = [self._pair(whole, int(k)) for k in np.unique(self.fold)]
 
-    def _pair(
-        self, whole: lightgbm.Dataset, k: int
-    ) -> tuple[lightgbm.Dataset, NDArray[np.int64], lightgbm.Dataset]:
+    def _pair(self, whole: lightgbm.Dataset, k: int) -> _Fold:
         learn, held = np.flatnonzero(self.fold != k), np.flatnonzero(self.fold == k)
         inside = whole.subset(learn.tolist()).construct()
         # as heavy as all rows together: lambda then shrinks a leaf here as much as in the final fit, and the rounds
@@ -132,24 +138,33 @@ class InnerFolds:
         inside.set_weight(
             self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum()
         )
-        return inside, held, whole.subset(held.tolist()).construct()
+        return _Fold(inside, held, whole.subset(held.tolist()).construct())
 
     def choose(
-        self, chosen: Mapping[str, Any], *, stop: Callable[[int, float], bool] | None = None
+        self,
+        chosen: Mapping[str, Any],
+        *,
+        folds: int | None = None,
+        stop: Callable[[float], bool] | None = None,
     ) -> Rounds:
         """Grow all folds together, tree by tree, until the pooled held-out log loss no longer falls.
 
-        stop: called with the round and the loss so far; True ends a hopeless candidate early.
+        Args:
+            chosen: LightGBM parameters.
+            folds: the first so many alone, judged on their patients; None: all.
+            stop: called with the least loss so far after every round; True ends a hopeless candidate early.
         """
-        everyone = np.ones(len(self.training.design), dtype=bool)
-        return self.choose_each(chosen, {"": everyone}, stop=stop)[""]
+        sets = self._sets[:folds]
+        rows = np.zeros(len(self.training.design), dtype=bool)
+        rows[np.concatenate([held for _, held, _ in sets])] = True
+        judge = _Judge(self.training, rows)
+        self._grow(chosen, sets, [judge], stop)
+        return judge.best
 
     def choose_each(
         self,
         chosen: Mapping[str, Any],
         groups: Mapping[str, NDArray[np.bool_]],
-        *,
-        stop: Callable[[int, float], bool] | None = None,
     ) -> dict[str, Rounds]:
         """How many of the same trees each group of rows takes: where its held-out loss of severe CRS is least.
 
@@ -159,31 +174,40 @@ class InnerFolds:
         Args:
             chosen: LightGBM parameters.
             groups: rows of each group; every group takes a number of rounds of its own.
-            stop: called with the round and the least loss so far of all groups.
         """
+        judges = {name: _Judge(self.training, rows, leaning=True) for name, rows in groups.items()}
+        self._grow(chosen, self._sets, list(judges.values()))
+        return {name: judge.best for name, judge in judges.items()}
+
+    def _grow(
+        self,
+        chosen: Mapping[str, Any],
+        sets: Sequence[_Fold],
+        judges: Sequence[_Judge],
+        stop: Callable[[float], bool] | None = None,
+    ) -> None:
+        """Grow some folds side by side and show every round to the judges, until none has seen a better one lately."""
         import lightgbm
 
         t = self.training
         params = parameters(chosen, t.monotone, self.seed)
         boosters = []
-        for inside, _, outside in self._sets:
+        for inside, _, outside in sets:
             booster = lightgbm.Booster(params=dict(params), train_set=inside)
             booster.add_valid(outside, "held out")
             boosters.append(booster)
         margin = t.offset.copy()
-        judges = {name: _Judge(t, rows, margin) for name, rows in groups.items()}
         for k in range(1, MAX_ROUNDS + 1):
             for booster in boosters:
                 booster.update()  # may add nothing: the columns drawn this round can be without use, the next not
-            for booster, (_, held, _) in zip(boosters, self._sets, strict=True):
+            for booster, (_, held, _) in zip(boosters, sets, strict=True):
                 margin[held] = _held_out_margin(booster) - t.lift
-            for judge in judges.values():
+            for judge in judges:
                 judge.look(k, margin)
-            if all(k - judge.best.rounds >= PATIENCE for judge in judges.values()):
+            if all(k - judge.best.rounds >= PATIENCE for judge in judges):
                 break
-            if stop is not None and stop(k, min(judge.best.loss for judge in judges.values())):
+            if stop is not None and stop(min(judge.best.loss for judge in judges)):
                 break
-        return {name: judge.best for name, judge in judges.items()}
 
 
 LEAN_EVENTS = 30.0
@@ -191,16 +215,16 @@ LEAN_EVENTS = 30.0
 
 
 class _Judge:
-    """Keeps the best round of one group of rows."""
+    """Keeps the best round of some rows; `leaning`: with few events their loss leans on that of all rows."""
 
-    def __init__(self, training: Training, rows: NDArray[np.bool_], start: Array) -> None:
+    def __init__(self, training: Training, rows: NDArray[np.bool_], *, leaning: bool = False) -> None:
         self._severe, self._weight, self._rows = training.design.severe, training.weight, rows
-        own = training.design.take(rows)
-        events = own.severe_patients()
-        whole = bool(rows.all())
-        self._lean = 1.0 if whole else events / (events + LEAN_EVENTS)
-        self._scale = (max(events, 1), max(training.design.severe_patients(), 1))
-        self.best = Rounds(0, self._loss(start), start[rows].copy())
+        self._lean, self._scale = 1.0, (1, 1)
+        if leaning and not rows.all():
+            events = training.design.take(rows).severe_patients()
+            self._lean = events / (events + LEAN_EVENTS)
+            self._scale = (max(events, 1), max(training.design.severe_patients(), 1))
+        self.best = Rounds(0, self._loss(training.offset), training.offset[rows].copy())
 
     def look(self, rounds: int, margin: Array) -> None:
         """Keep this round when it is better than all before it."""

@@ -104,9 +104,11 @@ def fit_family(
 
 
 def shared_trees(given: FitInput, seed: int) -> SharedTrees | None:
-    """Trees of all families of these rows; None for one family, whose own trees would say the same."""
+    """Trees of all families of these rows; None for one family, whose own say the same, and where events allow none."""
     families = given.design.rows["family"].unique().tolist()
-    return grow_shared(given, seed) if len(families) > 1 else None
+    if len(families) < 2 or _rarer(given.design) < SHARED_EVENTS:
+        return None
+    return grow_shared(given, seed)
 
 
 def lenders(rows: Design, family: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from training.crossvalidate import crossvalidate, prepare
 
 @pytest.fixture(scope="module")
 def prepared():
-    """Two families with enough severe patients for shared trees in each training fold, the first for family trees too."""
+    """Two families whose severe patients allow shared trees in each training fold, the first also family trees."""
     first, second = some(130, 64), some(40, 14, BCMA)
     return prepare(cohort([*first[0], *second[0]], [*first[1], *second[1]]), (0.0,))
 
@@ -48,7 +48,7 @@ def test_raw_events_are_not_sent(prepared):
 
 def test_a_process_that_dies_ends_the_run_with_advice(prepared, monkeypatch):
     monkeypatch.setattr(training.outer_folds, "_at", die)
-    with pytest.raises(CrsRiskError, match="one of 2 processes ended early.*use fewer jobs"):
+    with pytest.raises(CrsRiskError, match=r"one of 2 processes ended early.*use fewer jobs"):
         both(prepared, 2)
 
 
