@@ -1,8 +1,8 @@
 """Features of 20,000 courses of 400 events: two Dask workers beside one process, and with a worker killed.
 
 Workers have the settings of docs/scale.md, and once those that Dask gives them. One process and two workers run in
-turns and are compared by the clock; the load average is stated, since on a busy machine two workers have no second core.
-CRSRISK_BENCH_SHRINK=10 makes the cohort ten times smaller.
+turns and are compared by the clock; the load average is stated, since on a busy machine there is no second core.
+BENCH_SHRINK=10 makes the cohort ten times smaller.
 """
 
 from __future__ import annotations

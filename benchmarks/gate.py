@@ -63,7 +63,7 @@ class Offered(NamedTuple):
 
 
 def main() -> int:
-    seeds = int(os.environ.get("CRSRISK_BENCH_SEEDS", "6"))
+    seeds = int(os.environ.get("BENCH_SEEDS", "6"))
     figures = Figures("gate")
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as processes:
         found = [

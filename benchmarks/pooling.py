@@ -5,7 +5,7 @@ Simulated CAR-T therapies, whose rates differ as published. Up to 30 patients ou
 (`pooling.learned`), from 100 on it is trained again; the global model takes up to 30 patients in by its rate alone.
 The landmark is 24 hours, with all horizons; a cell is the mean over the draws of one therapy at one size.
 
-CRSRISK_BENCH_SEEDS (30), CRSRISK_BENCH_POOL (2500 courses per therapy) make it shorter.
+BENCH_SEEDS (30), BENCH_POOL (2500 courses per therapy) make it shorter.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Cell(NamedTuple):
 
 def main() -> int:
     global _POOL  # noqa: PLW0603  # forked processes inherit it: nothing is sent
-    seeds = int(os.environ.get("CRSRISK_BENCH_SEEDS", "30"))
-    pool = int(os.environ.get("CRSRISK_BENCH_POOL", "2500"))
+    seeds = int(os.environ.get("BENCH_SEEDS", "30"))
+    pool = int(os.environ.get("BENCH_POOL", "2500"))
     figures = Figures("pooling")
     _POOL = make_pool(pool)
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as processes:

@@ -1,7 +1,7 @@
 """Features of 1,000 to 100,000 courses of 400 events from and to Parquet: memory and growth of time.
 
 Each size runs in a process of its own, whose peak of memory is read at its end. Time is that of the processor,
-since other programs may run. CRSRISK_BENCH_SHRINK=10 makes every cohort ten times smaller.
+since other programs may run. BENCH_SHRINK=10 makes every cohort ten times smaller.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figure import Figures, run
 
-SHRINK = int(os.environ.get("CRSRISK_BENCH_SHRINK", "1"))
+SHRINK = int(os.environ.get("BENCH_SHRINK", "1"))
 SIZES = tuple(size // SHRINK for size in (1_000, 10_000, 100_000))
 GIB = 1 << 30
 EVENTS = 400  # per course

@@ -3,7 +3,7 @@
 At the landmark of 48 h and the rest of the window: at least 0.02 of AUROC above the best published score, not below
 penalised logistic regression by more than 0.01, calibration slope 0.85 to 1.15 in each family with 100 events or more.
 
-CRSRISK_BENCH_SEEDS (10) and CRSRISK_BENCH_COURSES (2000) make it shorter.
+BENCH_SEEDS (10) and BENCH_COURSES (2000) make it shorter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ OWN_EVENTS = 100
 
 
 def main() -> int:
-    seeds = int(os.environ.get("CRSRISK_BENCH_SEEDS", "10"))
-    courses = int(os.environ.get("CRSRISK_BENCH_COURSES", "2000"))
+    seeds = int(os.environ.get("BENCH_SEEDS", "10"))
+    courses = int(os.environ.get("BENCH_COURSES", "2000"))
     figures = Figures("training")
     for family in CART_FAMILIES:
         tables = [_table(family, courses, FIRST_SEED + k) for k in range(seeds)]

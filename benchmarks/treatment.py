@@ -4,7 +4,7 @@ Trained where tocilizumab is given as rescue; used where it is given (a) as befo
 sign of CRS, (c) pre-emptively to the half at highest predicted risk at the infusion. And: the risk without rescue,
 estimated from patients under rescue, beside what happens to the same patients when nobody is rescued.
 
-CRSRISK_BENCH_SEEDS (10), CRSRISK_BENCH_COURSES (1000 per cohort) make it shorter.
+BENCH_SEEDS (10), BENCH_COURSES (1000 per cohort) make it shorter.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Found(NamedTuple):
 
 
 def main() -> int:
-    seeds = int(os.environ.get("CRSRISK_BENCH_SEEDS", "10"))
-    courses = int(os.environ.get("CRSRISK_BENCH_COURSES", "1000"))
+    seeds = int(os.environ.get("BENCH_SEEDS", "10"))
+    courses = int(os.environ.get("BENCH_COURSES", "1000"))
     figures = Figures("treatment")
     tasks = [(FIRST_SEED + k, courses) for k in range(seeds)]
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as processes:

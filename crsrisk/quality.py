@@ -12,13 +12,13 @@ import pandas as pd
 from crsrisk.analytes import analytes
 from crsrisk.cohort_frames import Cohort
 from crsrisk.cohort_read import read_cohort
+from crsrisk.cohort_template import EXAMPLE_COURSE
 from crsrisk.damage import damage
 from crsrisk.errors import CohortError
 from crsrisk.leaks.finding import Finding
 from crsrisk.leaks.report import find_leaks
 from crsrisk.leaks.view import view
 from crsrisk.quality_notices import SEVERE_GRADE, notices
-from crsrisk.template import EXAMPLE_COURSE
 from crsrisk.units import factor
 from crsrisk.values import reason_code
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import crsrisk
-from crsrisk.erase import erase
+from crsrisk.erasure import erase
 from crsrisk.errors import CohortError, CrsRiskError
 
 
@@ -71,7 +71,7 @@ def test_a_dry_run_changes_nothing(cohort):
 
 
 def test_running_it_again_after_an_interruption_completes_it(cohort, monkeypatch):
-    import crsrisk.erase as module
+    import crsrisk.erasure as module
 
     whole = module._remove
     calls = []

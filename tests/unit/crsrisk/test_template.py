@@ -5,8 +5,8 @@ from pathlib import Path
 
 from crsrisk.analytes import analytes
 from crsrisk.cohort import read_cohort
+from crsrisk.cohort_template import write_template
 from crsrisk.quality import check
-from crsrisk.template import write_template
 
 NOTICE = "the example course EXAMPLE-1 of the template is still there; remove its rows"
 
