@@ -284,6 +284,18 @@ def train(
 
 @app.command()
 @_refusing
+def learn(
+    cohort: CohortFolder,
+    model: Annotated[str, typer.Option("--model", help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    as_json: AsJson = False,
+) -> None:
+    """Move the levels of a version by further cases and register the result; its trees stay."""
+    result = verbs.learn(cohort, model=model)
+    _print(result.to_dict(), result.to_text(), as_json)
+
+
+@app.command()
+@_refusing
 def evaluate(
     cohort: CohortFolder,
     model: Annotated[str, typer.Option("--model", help="models:/NAME/VERSION or models:/NAME@ALIAS.")],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from crsrisk.cohort import Cohort
-    from crsrisk.erase import Erasure
+    from crsrisk.erasure import Erasure
     from crsrisk.quality import QualityReport
     from crsrisk.readers.convert import Conversion
     from crsrisk.simulator import Simulation
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from serving.estimate import Models
     from training.crossvalidate import CrossValidation
     from training.external import ExternalEvaluation
+    from training.learn import Learning
     from training.publish import Training
     from training.report.write import Report
 
@@ -67,7 +68,7 @@ def simulate(
 
 def template(out: str | Path) -> Path:
     """An empty cohort folder with headers, units and an example row, for filling by hand."""
-    from crsrisk.template import write_template
+    from crsrisk.cohort_template import write_template
 
     folder = _new_folder(out)
     write_template(folder)
@@ -117,7 +118,7 @@ def propose_map(source: str | Path, out: str | Path) -> Path:
 
 def erase(cohort: str | Path, patient_id: str, *, dry_run: bool = False) -> Erasure:
     """Remove one patient from a cohort folder and everything derived from it that lies beside it."""
-    from crsrisk.erase import erase as run
+    from crsrisk.erasure import erase as run
 
     return run(cohort, patient_id, dry_run=dry_run)
 
@@ -242,6 +243,20 @@ def train(
         progress=progress,
         **_places(),
     )
+
+
+def learn(cohort: str | Path | Cohort, *, model: str) -> Learning:
+    """Move the levels of a registered version by further cases, 1 or 30, and register the result as challenger.
+
+    Trees and calibration stay; patients whom the version learned from are left out.
+
+    Args:
+        cohort: further courses with outcomes, folder or Cohort.
+        model: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+    """
+    from training.learn import learn_and_register
+
+    return learn_and_register(_cohort(cohort), model, **_places())
 
 
 def evaluate(
@@ -391,7 +406,7 @@ def report(name: str, version: str | None = None, *, out: str | Path, language: 
 
 def doctor() -> list[dict[str, Any]]:
     """What was looked at, what was found, and whether it is in order."""
-    from crsrisk.doctor import findings
+    from crsrisk.diagnosis import findings
 
     return [*findings(load_settings()), _ledger()]
 

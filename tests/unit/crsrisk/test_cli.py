@@ -25,6 +25,7 @@ VERBS = [
     "crossvalidate",
     "train",
     "evaluate",
+    "learn",
     "score",
     "promote",
     "rollback",
@@ -95,3 +96,14 @@ def test_the_python_api_names_every_verb():
     assert set(VERBS) <= set(crsrisk.__all__)
     with pytest.raises(AttributeError, match="it has"):
         crsrisk.convertt  # noqa: B018
+
+
+def test_no_module_hides_a_verb():
+    """Importing crsrisk.NAME would put the module in the place of the function."""
+    from importlib.util import find_spec
+
+    import crsrisk
+
+    assert [
+        name for name in crsrisk.__all__ if find_spec(f"crsrisk.{name}") is not None and name != "__version__"
+    ] == []

@@ -96,6 +96,14 @@ def test_what_was_fitted_and_why_is_said_in_japanese(events, elsewhere):
     assert said_in_japanese(note), note
 
 
+def test_what_was_learned_later_is_said_in_japanese():
+    note = (
+        "cd19_cart: levels of therapies learned from 10 further patients, 1 with severe CRS; trees and calibration are "
+        "those of crsrisk-cd19_cart version 3."
+    )
+    assert said_in_japanese(note), note
+
+
 @pytest.mark.parametrize(("patients", "events"), [(59, 12), (20_000, 4_000), (12, 0)])
 def test_sample_sizes_are_said_in_japanese_with_the_same_numbers(patients, events):
     note = sample_size_note("cd19_cart", patients, events, 30)
