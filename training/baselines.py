@@ -61,26 +61,27 @@ def prior(split: Split) -> Array:
 def univariable(split: Split, column: str) -> Array:
     """Logistic regression on one column for each landmark and horizon; a gap takes the training median."""
     risk = np.empty(len(split.test))
+    learned, asked = split.train.column(column), split.test.column(column)
+    severe, weight = split.train.severe, split.train.weight
     for train, test in _cells(split.train, split.test):
-        learn, held = split.train.take(train), split.test.take(test)
-        x, z = learn.column(column), held.column(column)
+        x, z = learned[train], asked[test]
         known = x[~np.isnan(x)]
         median = float(np.median(known)) if len(known) else 0.0
         x, z = np.where(np.isnan(x), median, x), np.where(np.isnan(z), median, z)
-        risk[test] = _one_column(x, z, learn)
+        risk[test] = _one_column(x, z, severe[train], weight[train])
     return risk
 
 
-def _one_column(x: Array, z: Array, learn: Design) -> Array:
+def _one_column(x: Array, z: Array, severe: Array, weight: Array) -> Array:
     """Risks at z from a regression on x; the cell's smoothed rate where it has one class or one value."""
-    events = float((learn.weight * learn.severe).sum())
-    total = float(learn.weight.sum())
+    events = float((weight * severe).sum())
+    total = float(weight.sum())
     spread = float(x.std()) if len(x) else 0.0
-    if learn.severe.sum() < 2 or events >= total or spread == 0.0:
+    if severe.sum() < 2 or events >= total or spread == 0.0:
         return np.full(len(z), (events + 0.5) / (total + 1.0))
     centre = float(x.mean())
     columns = np.column_stack([np.ones_like(x), (x - centre) / spread])
-    beta = fit_logistic(columns, learn.severe, learn.weight, ridge=0.1)
+    beta = fit_logistic(columns, severe, weight, ridge=0.1)
     return sigmoid(beta[0] + beta[1] * (z - centre) / spread)
 
 
