@@ -21,16 +21,19 @@ IN_ITS_UNIT = frozenset(
 )  # statistics that keep the unit of the analyte
 
 
-@dataclass(frozen=True)
-class Limited:
-    """A predictor in the unit of its analyte, the plausible limits of that, and the range of training values."""
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Of predictors in the unit of their analyte: plausible limits of that, and the range of training values.
 
-    column: int  # of the model's predictors
-    analyte: Analyte
-    low: float
-    high: float
-    seen_low: float
-    seen_high: float
+    column: of the model's predictors, shape (k,); so are the limits, infinite where there is none.
+    """
+
+    column: NDArray[np.int64]
+    analyte: tuple[str, ...]
+    low: Array
+    high: Array
+    seen_low: Array
+    seen_high: Array
 
 
 class Applicable:
@@ -40,7 +43,7 @@ class Applicable:
         self._model = model
         names = model.feature_names
         self._gain = np.zeros(len(names)) if model.booster is None else gains(model.booster, names)
-        self._limited = [] if model.booster is None else _limited(model)
+        self._limits = _limits(model)
 
     def unseen_class(self, used: Therapy) -> str | None:
         """Why the model can't speak of the class of a therapy (CODE: sentence); None where it can."""
@@ -88,31 +91,40 @@ class Applicable:
 
     def _implausible(self, values: Array) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Analytes with an implausible value, and those of them whose value no training patient had either."""
-        names: dict[str, bool] = {}
-        for one in self._limited:
-            value = values[one.column]
-            if value < one.low or value > one.high:
-                unseen = bool(value < one.seen_low or value > one.seen_high)
-                names[one.analyte.key] = names.get(one.analyte.key, False) or unseen
-        return tuple(names), tuple(name for name, unseen in names.items() if unseen)
+        of, found = self._limits, values[self._limits.column]
+        wrong = np.flatnonzero((found < of.low) | (found > of.high))
+        unseen = wrong[(found[wrong] < of.seen_low[wrong]) | (found[wrong] > of.seen_high[wrong])]
+        return self._named(wrong), self._named(unseen)
+
+    def _named(self, places: NDArray[np.int64]) -> tuple[str, ...]:
+        """The analytes at places of the limits, each once."""
+        return tuple(dict.fromkeys(self._limits.analyte[k] for k in places.tolist()))
 
 
-def columns(model: RiskModel, names: Sequence[str]) -> NDArray[np.int64]:
-    """Where the model's predictors stand in a feature table with these names."""
-    position = {name: j for j, name in enumerate(names)}
-    return np.array([position[name] for name in model.feature_names], dtype=np.int64)
+def columns_of(names: Sequence[str], among: Sequence[str]) -> NDArray[np.int64]:
+    """Where each name stands among others."""
+    position = {name: j for j, name in enumerate(among)}
+    return np.array([position[name] for name in names], dtype=np.int64)
 
 
-def _limited(model: RiskModel) -> list[Limited]:
-    ranges, found = model.applicability.ranges, []
-    for column, name in enumerate(model.feature_names):
-        known = _analyte_of().get(name)
-        if known is not None:
-            seen = ranges.get(name, (-np.inf, np.inf))  # a model that does not tell: noted, not refused
-            low = -np.inf if known.plausible_low is None else known.plausible_low
-            high = np.inf if known.plausible_high is None else known.plausible_high
-            found.append(Limited(column, known, low, high, *seen))
-    return found
+def _limits(model: RiskModel) -> Limits:
+    """The limits of a model's predictors; none without trees, which alone read values."""
+    names = [] if model.booster is None else [n for n in model.feature_names if n in _analyte_of()]
+    known = [_analyte_of()[name] for name in names]
+    anything = (-np.inf, np.inf)  # of a predictor whose training values are not told: noted, never refused
+    seen = np.array([model.applicability.ranges.get(name, anything) for name in names]).reshape(-1, 2)
+    return Limits(
+        column=columns_of(names, model.feature_names),
+        analyte=tuple(one.key for one in known),
+        low=_or([one.plausible_low for one in known], -np.inf),
+        high=_or([one.plausible_high for one in known], np.inf),
+        seen_low=seen[:, 0],
+        seen_high=seen[:, 1],
+    )
+
+
+def _or(limits: Sequence[float | None], otherwise: float) -> Array:
+    return np.array([otherwise if limit is None else limit for limit in limits], dtype=np.float64)
 
 
 @cache

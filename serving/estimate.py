@@ -22,7 +22,7 @@ from crsrisk.therapies import Therapy, therapy
 from features.declare import Feature
 from features.matrix import FeatureTable, compute_features
 from features.registry import predictors
-from serving.applicable import Applicable, columns
+from serving.applicable import Applicable, columns_of
 from serving.moment import (
     EXPECTED,
     GradeThen,
@@ -107,7 +107,8 @@ class Estimator:
         self._features = _features(models)
         self._applicable = {family: Applicable(model) for family, (model, _) in models.items()}
         self._columns = {
-            family: columns(model, [f.name for f in self._features]) for family, (model, _) in models.items()
+            family: columns_of(model.feature_names, [f.name for f in self._features])
+            for family, (model, _) in models.items()
         }
 
     @property
