@@ -20,13 +20,14 @@ from training.instability import instability_notes, model_instability
 from training.model import RiskModel
 from training.policy import treatment_policy
 from training.sample_size import sample_size_note
+from training.second import second_analysis
 from training.single_thread import single_thread
 from training.subgroups import course_groups
 from training.suite import Suite, suite
-from training.support import support_analysis
+from training.support import WITH_SUPPORT, with_support
 from training.table import render
 from training.treatment import treatment_analysis
-from training.usual_care import usual_care_analysis
+from training.usual_care import USUAL_CARE, with_treatment
 from training.validation import validate
 from training.without_rescue import WITHOUT
 
@@ -244,32 +245,25 @@ def _further(
             prepared, designs, families=families, seed=seed, resamples=resamples, progress=progress
         )
         found["validation"] = held_out.table
-    if support:
-        table, differences = support_analysis(
-            prepared,
-            evaluation,
-            n_folds=folds,
-            families=families,
-            trials=trials,
-            seed=seed,
-            resamples=resamples,
-            jobs=jobs,
-            progress=progress,
-        )
-        found |= {"with_support": table, "without_against_with_support": differences}
-    if usual_care:
-        table, differences = usual_care_analysis(
-            prepared,
-            evaluation,
-            n_folds=folds,
-            families=families,
-            trials=trials,
-            seed=seed,
-            resamples=resamples,
-            jobs=jobs,
-            progress=progress,
-        )
-        found |= {"usual_care": table, "without_against_usual_care": differences}
+    seconds = {
+        WITH_SUPPORT: with_support(prepared) if support else None,
+        USUAL_CARE: with_treatment(prepared) if usual_care else None,
+    }
+    for name, second in seconds.items():
+        if second is not None:
+            table, differences = second_analysis(
+                name,
+                second,
+                evaluation,
+                n_folds=folds,
+                families=families,
+                trials=trials,
+                seed=seed,
+                resamples=resamples,
+                jobs=jobs,
+                progress=progress,
+            )
+            found |= {name: table, f"without_against_{name}": differences}
     return found
 
 

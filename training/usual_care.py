@@ -7,18 +7,14 @@ explains; it says nothing of what a treatment would do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-import pandas as pd
-
 from features.registry import feature, usual_care_predictors
-from training.comparisons import comparisons
-from training.crossvalidate import DEFAULT_FOLDS, OURS, CrossValidation, Prepared, Progress, crossvalidate
+from training.crossvalidate import Prepared
 from training.fit import fit_family
 from training.fit_input import FitInput
 from training.model import RiskModel
-from training.resampling import RESAMPLES
 from training.shared import SharedTrees
 
 USUAL_CARE = "usual_care"
@@ -64,50 +60,3 @@ def fit_usual_care(
         given, family, trials=trials, seed=seed, refits=refits, shared=shared, progress=progress
     )
     return replace(model, notes=(*model.notes, NOTE))
-
-
-def usual_care_analysis(
-    prepared: Prepared,
-    without: CrossValidation,
-    *,
-    n_folds: int = DEFAULT_FOLDS,
-    families: Sequence[str] | None = None,
-    trials: int = 0,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    jobs: int = 1,
-    progress: Progress | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Out-of-fold metrics of the second model on the folds of the first, and how the first differs from it.
-
-    Args:
-        prepared: the cohort that `without` was cross-validated on.
-        without: its cross-validation, on `n_folds` folds dealt with `seed`.
-        n_folds: the same as there.
-        families: the same as there.
-        trials: the same as there.
-        seed: the same as there.
-        resamples: bootstrap resamples for the intervals.
-        jobs: how many folds are fitted at once.
-        progress: told about every step.
-
-    Returns:
-        Metrics as `evaluate`, model USUAL_CARE; and `comparisons` of `crsrisk` with it.
-    """
-    found = crossvalidate(
-        with_treatment(prepared),
-        n_folds=n_folds,
-        families=families,
-        baselines=False,
-        trials=trials,
-        seed=seed,
-        resamples=resamples,
-        jobs=jobs,
-        progress=progress,
-    )
-    second = found.detail.assign(model=USUAL_CARE)
-    first = without.detail[without.detail["model"] == OURS]
-    differences = comparisons(
-        pd.concat([first, second], ignore_index=True), OURS, resamples=resamples, seed=seed
-    )
-    return found.table.assign(model=USUAL_CARE), differences

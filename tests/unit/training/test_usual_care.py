@@ -9,7 +9,8 @@ from features.registry import feature, predictors
 from tests.unit.training.cohorts import cohort, course, quiet, severe_at
 from training.crossvalidate import crossvalidate, prepare
 from training.fit import fit_family
-from training.usual_care import NOTE, USUAL_CARE, fit_usual_care, usual_care_analysis, with_treatment
+from training.second import second_analysis
+from training.usual_care import NOTE, USUAL_CARE, fit_usual_care, with_treatment
 
 FAMILY = "cd19_cart"
 TREATED = "tocilizumab_dose_count_since_dose"
@@ -91,7 +92,7 @@ def test_rows_without_treatment_are_refused(prepared):
 
 def test_both_models_are_compared_out_of_fold_on_the_same_folds(prepared):
     first = crossvalidate(prepared, n_folds=3, baselines=False, resamples=20)
-    table, differences = usual_care_analysis(prepared, first, n_folds=3, resamples=20)
+    table, differences = second_analysis(USUAL_CARE, with_treatment(prepared), first, n_folds=3, resamples=20)
     assert set(table["model"]) == {USUAL_CARE}
     auroc = differences[differences["metric"] == "auroc"].iloc[0]
     assert (auroc["model"], auroc["n"]) == (USUAL_CARE, 240)

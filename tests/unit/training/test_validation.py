@@ -15,7 +15,8 @@ from training.instability import (
     recipe_risks,
     refit_risks,
 )
-from training.support import WITH_SUPPORT, support_analysis, with_support
+from training.second import second_analysis
+from training.support import WITH_SUPPORT, with_support
 from training.validation import COLUMNS, POOLED, validate
 
 TISA = "tisa-cel_ALL"
@@ -146,7 +147,7 @@ def test_support_variables_join_the_predictors_of_the_second_model_alone():
     assert set(given.names) < set(more.names)
     assert any("resp_support" in name for name in set(more.names) - set(given.names))
     without = crossvalidate(given, n_folds=3, resamples=0, baselines=False)
-    table, differences = support_analysis(given, without, n_folds=3, resamples=0)
+    table, differences = second_analysis(WITH_SUPPORT, more, without, n_folds=3, resamples=0)
     assert set(table["model"]) == {WITH_SUPPORT}
     assert set(differences["model"]) == {WITH_SUPPORT}
     ours = without.table.set_index(["landmark_hours", "horizon", "metric"])["value"]
