@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crsrisk.therapies import Therapy, therapies, therapy
 from training.design import Design
 from training.offset import (
+    MAX_DOSES,
     BaseRate,
     OffsetSpec,
     OnsetShares,
@@ -21,6 +22,7 @@ from training.offset import (
     onset_hours,
     onset_shares,
     therapy_timing,
+    usual_dose_shares,
 )
 
 Array = NDArray[np.float64]
@@ -58,26 +60,42 @@ def offset_spec(given: FitInput, family: str, mine: Design) -> OffsetSpec:
     listed = {key: t for key, t in {**therapies(), **known}.items() if t.family == family}
     rates: dict[str, BaseRate] = {key: base_rate(t) for key, t in listed.items()}
     shares: dict[str, OnsetShares] = {}
+    last = {str(key): int(dose) for key, dose in given.design.rows.groupby("therapy")["dose"].max().items()}
     for class_ in sorted({t.class_ for t in known.values()}):
         onsets = given.onsets[given.onsets["class_"] == class_]
         own = onsets[onsets["family"] == family]
         used = own if len(own) >= OWN_ONSETS else onsets
-        doses = int(mine.dose[mine.rows["class_"].to_numpy() == class_].max())
-        like = onset_shares(
+        doses = {key: last[key] for key, t in known.items() if t.class_ == class_}
+        dose, hours = _dose_and_hours(used)
+        usual = usual_dose_shares(
+            np.clip(dose, 1, MAX_DOSES),
+            np.array([last.get(str(key), 1) for key in used["therapy"].tolist()], dtype=np.int64),
+            min(max(doses.values()), MAX_DOSES),
+        )
+        shares[class_] = onset_shares(
             class_,
-            *_dose_and_hours(used),
+            dose,
+            hours,
             onset_hours=expected_onset([t for t in known.values() if t.class_ == class_]),
-            doses=doses,
+            doses=len(usual),
+            usual=usual,
         )
         alike = {key: t for key, t in listed.items() if t.class_ == class_}
-        shares |= {class_: like, **_shares_by_therapy(used, alike, like, given.extra)}
+        shares |= _shares_by_therapy(used, alike, doses, usual, given.extra)
     return OffsetSpec(rates=rates, shares=shares)
 
 
 def _shares_by_therapy(
-    onsets: pd.DataFrame, listed: Mapping[str, Therapy], like: OnsetShares, extra: Mapping[str, Therapy]
+    onsets: pd.DataFrame,
+    listed: Mapping[str, Therapy],
+    doses: Mapping[str, int],
+    usual: Sequence[float],
+    extra: Mapping[str, Therapy],
 ) -> dict[str, OnsetShares]:
-    """Onset shares of the therapies of one class: of what is published, and of how onsets lie around it."""
+    """Onset shares of the therapies of one class: of what is published, and of how onsets lie around it.
+
+    doses: number of doses of the therapies in training; of others it is that of `usual`.
+    """
     names = onsets["therapy"].to_numpy(dtype=object)
     expected = {key: onset_hours(t) for key, t in listed.items()}
     expected |= {str(key): onset_hours(therapy(str(key), extra)) for key in dict.fromkeys(names.tolist())}
@@ -91,9 +109,9 @@ def _shares_by_therapy(
             dose[its],
             hours[its],
             onset_hours=expected[key],
-            doses=len(like.dose_share),
+            doses=min(doses.get(key, len(usual)), len(usual)),
             timing=therapy_timing(common, hours[its], expected[key]),
-            like=like,
+            usual=usual,
         )
     return found
 

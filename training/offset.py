@@ -31,6 +31,7 @@ CLASS_ONSET_HOURS = {
 }  # our convention where no onset is sourced
 LOG_SPREAD = 0.7  # our convention: spread of log hours to severe CRS
 THERAPY_SPREAD = 0.2  # our convention: spread between therapies of the log of onset over expected onset
+DOSE_RATIO = 0.5  # our convention: severe onsets of a further dose over those of the dose before
 PSEUDO_ONSETS = 10.0  # weight of the lognormal curve against observed onsets
 KNOTS = (0.0, 6.0, 12.0, 18.0, 24.0, 36.0, 48.0, 60.0, 72.0, 96.0, 120.0, 144.0, 168.0, 216.0, 264.0, 336.0)
 MAX_DOSES = 6  # later doses share the curve and the share of the last one
@@ -223,6 +224,24 @@ def _log_off(hours: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArr
     return off
 
 
+def usual_dose_shares(dose: NDArray[np.int64], last_dose: NDArray[np.int64], doses: int) -> tuple[float, ...]:
+    """Share of the severe onsets that each of `doses` doses carries, learned from therapies that have that dose.
+
+    Each further dose carries DOSE_RATIO of the one before (our convention), as far as the onsets do not say otherwise.
+
+    Args:
+        dose: dose of each severe onset, from 1; shape (n,).
+        last_dose: number of doses of its therapy, shape (n,).
+        doses: number of doses wanted.
+    """
+    relative = [1.0]
+    for k in range(2, doses + 1):
+        here, before = (int(((last_dose >= k) & (dose == place)).sum()) for place in (k, k - 1))
+        ratio = (here + DOSE_RATIO * PSEUDO_ONSETS) / (before + PSEUDO_ONSETS)
+        relative.append(relative[-1] * ratio)
+    return tuple(part / sum(relative) for part in relative)
+
+
 def onset_shares(
     class_: str,
     dose: NDArray[np.int64],
@@ -231,7 +250,7 @@ def onset_shares(
     onset_hours: float | None = None,
     doses: int | None = None,
     timing: Timing | None = None,
-    like: OnsetShares | None = None,
+    usual: Sequence[float] | None = None,
 ) -> OnsetShares:
     """Onset shares from timed severe onsets of training patients of a class or of one therapy.
 
@@ -242,7 +261,7 @@ def onset_shares(
         onset_hours: expected hours to CRS onset of the training therapies; None: our value per class.
         doses: number of doses with a curve of their own; None: as many as a step-up usually has.
         timing: how onsets lie around the expected hours; None: our conventions.
-        like: shares of the doses of the class; None: our convention.
+        usual: share of the onsets that each dose usually carries, see `usual_dose_shares`; None: our convention.
     """
     timing = timing or Timing()
     window = 168.0 if class_ == "engager" else 336.0
@@ -252,9 +271,9 @@ def onset_shares(
     median = (expected + ONSET_TO_SEVERE_HOURS) * timing.factor
     curve = _lognormal_before(np.asarray(knots), median, timing.spread)
     at = np.clip(dose, 1, n_doses)
-    start = 0.5 ** np.arange(n_doses)  # our convention: each further dose carries half as many severe onsets
-    usual = start / start.sum() if like is None else np.asarray(like.dose_share)
-    share = PSEUDO_ONSETS * usual + np.bincount(at - 1, minlength=n_doses)
+    expected_share = usual_dose_shares(at[:0], at[:0], n_doses) if usual is None else usual[:n_doses]
+    relative = np.asarray(expected_share, dtype=np.float64)
+    share = PSEUDO_ONSETS * relative / relative.sum() + np.bincount(at - 1, minlength=n_doses)
     before = []
     for k in range(1, n_doses + 1):
         mine = hours[at == k]

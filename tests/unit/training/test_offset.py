@@ -8,7 +8,9 @@ from crsrisk.therapies import therapy
 from training.offset import (
     PSEUDO_ONSETS,
     OffsetSpec,
+    Timing,
     base_rate,
+    common_timing,
     default_shares,
     expected_onset,
     logit,
@@ -16,6 +18,8 @@ from training.offset import (
     offset_to_json,
     onset_shares,
     sigmoid,
+    therapy_timing,
+    usual_dose_shares,
 )
 
 AXI = "axi-cel_LBCL3L"
@@ -135,3 +139,35 @@ def test_bounds_are_finite_hold_the_offset_and_grow_with_their_level():
             half, most = bounds(spec(), landmark, horizon, 0.5), bounds(spec(), landmark, horizon, 0.9)
             assert np.isfinite(most).all()
             assert most[0] <= half[0] <= at <= half[1] <= most[1]
+
+
+def test_doses_carry_half_as_many_onsets_each_without_data():
+    none = np.empty(0, dtype=np.int64)
+    assert usual_dose_shares(none, none, 3) == pytest.approx((4 / 7, 2 / 7, 1 / 7))
+
+
+def test_a_dose_is_compared_only_in_therapies_that_have_it():
+    """Thirty onsets at the only dose of one therapy say nothing of the second dose of another."""
+    dose = np.array([1] * 30 + [1] * 10 + [2] * 10, dtype=np.int64)
+    last = np.array([1] * 30 + [2] * 20, dtype=np.int64)
+    first, second = usual_dose_shares(dose, last, 2)
+    assert second / first == pytest.approx((10 + 0.5 * 10) / (10 + 10))
+
+
+def test_a_therapy_has_shares_of_its_own_doses_alone():
+    shares = onset_shares(
+        "engager", np.array([1, 1, 2]), np.array([20.0, 30.0, 40.0]), doses=2, usual=(0.5, 0.3, 0.2)
+    )
+    assert len(shares.dose_share) == 2
+    assert shares.dose_share[0] == pytest.approx((10 * 0.5 / 0.8 + 2) / 13)
+
+
+def test_onsets_of_a_class_move_and_narrow_the_curves_of_its_therapies():
+    expected = np.full(200, 24.0)
+    late = common_timing(np.full(200, 96.0), expected)
+    assert late.factor == pytest.approx(2.0, rel=0.05)
+    assert late.spread < 0.3
+    assert common_timing(np.empty(0), np.empty(0)) == Timing()
+    own = therapy_timing(late, np.full(3, 48.0), 24.0)
+    assert 1.0 < own.factor < late.factor
+    assert therapy_timing(late, np.empty(0), 24.0) == late
