@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,15 +277,3 @@ def strategy_note(
 
 def _patients(n: int) -> str:
     return f"{n} patient{'' if n == 1 else 's'}"
-
-
-def model_arguments(model: RiskModel) -> dict[str, Any]:
-    """What a run logs about a model: strategy, counts and parameters."""
-    return {
-        "family": model.family,
-        "strategy": model.strategy,
-        "n_patients": model.n_patients,
-        "n_events": model.n_events,
-        "seed": model.seed,
-        **model.parameters,
-    }

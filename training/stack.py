@@ -37,17 +37,6 @@ def stacked(texts: Sequence[str]) -> str | None:
     return head + "".join(trees) + tail
 
 
-def first_trees(text: str, rounds: int) -> str | None:
-    """The model of the first `rounds` trees of a text model; None for no tree."""
-    kept = _trees(text)[:rounds]
-    if not kept:
-        return None
-    start = _TREE.search(text).start()  # type: ignore[union-attr]
-    trees = [f"Tree={number}\n{tree}" for number, tree in enumerate(kept)]
-    sizes = " ".join(str(len(tree.encode("utf-8"))) for tree in trees)
-    return _SIZES.sub(f"tree_sizes={sizes}", text[:start]) + "".join(trees) + text[text.index(_END) :]
-
-
 def _trees(text: str) -> list[str]:
     """Body of every tree, without its number."""
     return _TREE.split(text[: text.index(_END)])[1:]
