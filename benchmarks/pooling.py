@@ -121,7 +121,7 @@ def _one(task: tuple[str, int]) -> list[Cell]:
 def held_out(key: str, seed: int) -> Iterator[Cell]:
     """Every model at every size for one therapy and one draw of patients."""
     from training.fit import fit_family, level_data
-    from training.fit_input import offset_of
+    from training.fit_input import start_of
     from training.pooling import learned
 
     assert _POOL is not None
@@ -136,7 +136,9 @@ def held_out(key: str, seed: int) -> Iterator[Cell]:
         if n <= LEARNED:
             model, globally = start, whole
             if n:
-                given = level_data(mine, start_log_odds(start, mine))
+                given = level_data(
+                    mine, start_log_odds(start, mine), start_of(start.offset, mine, {}).log_odds()
+                )
                 prior = {name: rate.logit_sd for name, rate in start.offset.rates.items()}
                 levels = learned(start.interval.levels, given, prior)
                 model = replace(start, interval=replace(start.interval, levels=levels))
@@ -145,7 +147,7 @@ def held_out(key: str, seed: int) -> Iterator[Cell]:
             model = fit_family(prepared.given(both), family, seed=seed, refits=0)
             globally = _plain(prepared, both, seed)
         keys = test.rows["therapy"].tolist()
-        risks = {"pooled": model.log_odds(test.matrix, offset_of(model.offset, test, {}), keys)}
+        risks = {"pooled": model.log_odds(test.matrix, start_of(model.offset, test, {}), keys)}
         risks["global"] = globally(test)
         if n:
             risks["own"] = _plain(prepared, mine, seed)(test)
@@ -168,10 +170,10 @@ def _bounds(prepared: Prepared, model: Any, test: Design) -> tuple[float, float]
 
 def start_log_odds(model: Any, rows: Design) -> np.ndarray:
     """Log odds of the risk before the level of the therapy."""
-    from training.fit_input import offset_of
+    from training.fit_input import start_of
 
     c = model.calibration
-    return c.intercept + c.slope * model.margins(rows.matrix, offset_of(model.offset, rows, {}))
+    return c.intercept + c.slope * model.margins(rows.matrix, start_of(model.offset, rows, {}))
 
 
 def _draw(pool: Pool, key: str, seed: int) -> dict[str, np.ndarray]:
@@ -197,8 +199,9 @@ def _plain(prepared: Prepared, rows: Design, seed: int) -> Any:
     import lightgbm
 
     from training.boosting import DEFAULTS, InnerFolds, Training, dataset, grow, parameters, scaled_weight
-    from training.calibrate import recalibrate
-    from training.fit_input import offset_of, offset_spec
+    from training.calibrate import recalibrate, within_line
+    from training.fit_input import offset_spec, start_of
+    from training.offset import Start
 
     given = prepared.given(rows)
     once = rows.longest
@@ -214,29 +217,34 @@ def _plain(prepared: Prepared, rows: Design, seed: int) -> Any:
     }
     anyone = next(iter(specs.values()))
 
-    def offset(of: Design) -> np.ndarray:
-        result = np.empty(len(of))
+    def begin(of: Design) -> Start:
+        result = Start(np.empty(len(of)), np.empty(len(of)))
         for name in of.rows["family"].unique():
             mine = (of.rows["family"] == name).to_numpy()
             spec = specs.get(str(name), anyone)
             rates = {key: replace(next(iter(spec.rates.values())), rate=rate) for key in THERAPIES}
-            result[mine] = offset_of(replace(spec, rates=rates), of.take(mine), {})
+            part = start_of(replace(spec, rates=rates), of.take(mine), {})
+            result.window[mine], result.within[mine] = part.window, part.within
         return result
 
     events = min(rows.severe_patients(), rows.patients() - rows.severe_patients())
     if events < 5:
-        return offset
-    start = Training(rows, offset(rows), scaled_weight(rows), given.signs(), rows.severe)
+        return lambda of: begin(of).log_odds()
+    weight, its = scaled_weight(rows), begin(rows)
+    start = Training(rows, its.log_odds(), weight, given.signs(), rows.severe)
     whole = dataset(start)
     found = InnerFolds(start, whole, seed).choose(DEFAULTS)
-    c = recalibrate(found.margin, rows.severe, scaled_weight(rows), events=events)
+    trees = found.margin - its.log_odds()
+    within = within_line(rows, its, trees, weight)
+    c = recalibrate(its.log_odds(trees, within), rows.severe, weight, events=events)
     if not found.rounds:
-        return lambda of: c.intercept + c.slope * offset(of)
+        return lambda of: c.intercept + c.slope * begin(of).log_odds(0.0, within)
     booster = lightgbm.Booster(
         model_str=grow(whole, parameters(DEFAULTS, start.monotone, seed), found.rounds)
     )
     return lambda of: (
-        c.intercept + c.slope * (offset(of) + booster.predict(of.matrix, raw_score=True, num_threads=1))
+        c.intercept
+        + c.slope * begin(of).log_odds(booster.predict(of.matrix, raw_score=True, num_threads=1), within)
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from crsrisk.therapies import therapies
 from features.registry import feature_set_digest, predictors
 from training.model import Calibration, IntervalSpec, RiskModel
-from training.offset import OffsetSpec, base_rate
+from training.offset import OffsetSpec, Within, base_rate
 from training.track import ModelInfo
 
 ROWS = 400
@@ -35,7 +35,7 @@ def tree_model(family: str = "cd19_cart", seed: int = 1, refits: int = 3) -> Ris
         feature_digest=feature_set_digest(),
         strategy="own",
         offset=_offset(family),
-        calibration=Calibration(intercept=-0.2, slope=0.8, events=int(severe.sum())),
+        calibration=Calibration(-0.2, 0.8, Within(-0.1, 0.6), events=int(severe.sum())),
         interval=IntervalSpec(),
         booster_text=texts[0],
         bootstrap_texts=tuple(texts[1:]),

@@ -18,7 +18,7 @@ from typing import Any
 from crsrisk.errors import ModelError
 from training.applicability import Applicability, Known
 from training.model import Calibration, IntervalSpec, RiskModel
-from training.offset import offset_from_json, offset_to_json
+from training.offset import Within, offset_from_json, offset_to_json
 from training.pooling import Levels, TherapyShift
 
 CONTRACT = 1
@@ -125,6 +125,7 @@ def _model_json(model: RiskModel) -> str:
         "calibration": {
             "intercept": model.calibration.intercept,
             "slope": model.calibration.slope,
+            "within": asdict(model.calibration.within),
             "events": model.calibration.events,
         },
         "interval": {"level": model.interval.level, "levels": asdict(model.interval.levels)},
@@ -147,6 +148,10 @@ def _model_json(model: RiskModel) -> str:
     return json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _calibration(stored: Mapping[str, Any]) -> Calibration:
+    return Calibration(**{**stored, "within": Within(**stored["within"])})
+
+
 def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
     refits = sorted(name for name in texts if name.startswith("bootstrap/"))
     try:
@@ -156,7 +161,7 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             feature_names=tuple(stored["features"]),
             feature_digest=stored["feature_digest"],
             offset=offset_from_json(stored["offset"]),
-            calibration=Calibration(**stored["calibration"]),
+            calibration=_calibration(stored["calibration"]),
             interval=_interval(stored["interval"]),
             booster_text=texts.get(BOOSTER),
             bootstrap_texts=tuple(texts[name] for name in refits),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from training.design import Design
 from training.model import Calibration
-from training.offset import sigmoid
+from training.offset import Start, Within, sigmoid
 
 Array = NDArray[np.float64]
 INTERCEPT_SD = (
@@ -14,6 +15,8 @@ INTERCEPT_SD = (
 )
 SLOPE_SD = 0.3  # and 30 % too steep or too flat
 LEAST_SLOPE = 0.05  # the slope stays above 0, so that risks rise with the horizon
+WITHIN_SD = (0.3, 1.0)  # our convention: intercept and slope of what trees say of the hours
+FAMILY_SD = (0.2, 0.3)  # and how far a family lies from all families together
 
 
 def recalibrate(margin: Array, severe: Array, weight: Array, *, events: int) -> Calibration:
@@ -25,18 +28,72 @@ def recalibrate(margin: Array, severe: Array, weight: Array, *, events: int) -> 
         weight: how much a row counts; scaled by the caller so that their sum is the number of patients.
         events: severe patients behind it, for the record.
     """
-    beta = np.array([0.0, 1.0])
-    centre, precision = np.array([0.0, 1.0]), np.array([INTERCEPT_SD**-2, SLOPE_SD**-2])
     middle = float(np.average(margin, weights=weight))  # a slope turned about 0 would move every rare risk
     columns = np.column_stack([np.ones_like(margin), margin - middle])
+    intercept, turned = _line(
+        columns,
+        severe,
+        weight,
+        start=middle + np.zeros_like(margin),
+        centre=(0.0, 1.0),
+        sd=(INTERCEPT_SD, SLOPE_SD),
+    )
+    slope = max(turned, LEAST_SLOPE)
+    return Calibration(intercept=intercept + (1.0 - slope) * middle, slope=slope, events=events)
+
+
+def within_line(
+    rows: Design, start: Start, trees: Array, weight: Array, *, among: Within | None = None
+) -> Within:
+    """How much sooner severe CRS comes where trees say more, from held-out patients who became severe.
+
+    A logistic regression of rows that are severe until the end of the window: whether severe CRS came within the
+    horizon, on the held-out value of the trees, with `start.within` as offset.
+
+    Args:
+        rows: labelled rows, n.
+        start: of each row.
+        trees: what trees add to the log odds out of fold, shape (n,).
+        weight: how much a row counts, shape (n,); scaled so that their sum is the number of patients.
+        among: the line of all families, which a family's own starts from; None: no line.
+    """
+    window = [rows.rows[name] for name in ("course_id", "dose", "landmark_hours")]
+    in_window = rows.rows["severe"].groupby(window).transform("max").to_numpy() == 1
+    used = np.flatnonzero(in_window & np.isfinite(start.within))
+    centre, sd = (Within(), WITHIN_SD) if among is None else (among, FAMILY_SD)
+    if len(used) == 0:
+        return centre
+    columns = np.column_stack([np.ones(len(used)), trees[used]])
+    intercept, slope = _line(
+        columns,
+        rows.severe[used],
+        weight[used],
+        start=start.within[used],
+        centre=(centre.intercept, centre.slope),
+        sd=sd,
+    )
+    return Within(intercept, max(slope, 0.0))
+
+
+def _line(
+    columns: Array,
+    outcome: Array,
+    weight: Array,
+    *,
+    start: Array,
+    centre: tuple[float, float],
+    sd: tuple[float, float],
+) -> tuple[float, float]:
+    """Coefficients of two columns of a logistic regression with normal priors and an offset."""
+    beta = middle = np.asarray(centre, dtype=np.float64)
+    precision = np.asarray(sd, dtype=np.float64) ** -2
     for _ in range(50):
-        risk = sigmoid(middle + columns @ beta)
-        gradient = columns.T @ (weight * (severe - risk)) - precision * (beta - centre)
+        risk = sigmoid(start + columns @ beta)
+        gradient = columns.T @ (weight * (outcome - risk)) - precision * (beta - middle)
         curvature = (columns * (weight * risk * (1 - risk))[:, None]).T @ columns + np.diag(precision)
         step = np.linalg.solve(curvature, gradient)
         largest = np.abs(step).max()
         beta = beta + step * min(1.0, 2.0 / largest if largest > 0 else 1.0)
         if largest < 1e-10:
             break
-    slope = float(max(beta[1], LEAST_SLOPE))
-    return Calibration(intercept=float(beta[0]) + (1.0 - slope) * middle, slope=slope, events=events)
+    return float(beta[0]), float(beta[1])

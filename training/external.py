@@ -29,7 +29,7 @@ from training.baselines import (
 from training.crossvalidate import OURS, Prepared, prepare
 from training.design import Design
 from training.evaluate import Metric, averaged, evaluate, metrics, row_arrays
-from training.fit_input import offset_of
+from training.fit_input import start_of
 from training.instability import instability_notes, model_instability
 from training.model import RiskModel
 from training.net_benefit import GRID
@@ -285,7 +285,7 @@ def _judged(model: RiskModel, prepared: Prepared, seed: int) -> _Judged:
     scored = (*SCORES, LAST_GRADE)
     compared = tuple(s for s in scored if measured_share(rows, UNIVARIABLE[s]) >= MEASURED_SHARE)
     extra = prepared.cohort.therapies
-    offset = offset_of(model.offset, rows, extra)
+    offset = start_of(model.offset, rows, extra).log_odds()
     risks = {OURS: risks_of(model, rows, extra), PRIOR: sigmoid(offset)}
     if rows.patients() >= 2:
         risks |= {name: _recalibrated(rows, offset, UNIVARIABLE[name], seed) for name in compared}
@@ -297,7 +297,7 @@ def _judged(model: RiskModel, prepared: Prepared, seed: int) -> _Judged:
 def risks_of(model: RiskModel, rows: Design, extra: Mapping[str, Any]) -> Array:
     """The model's risks of labelled rows, shape (n,)."""
     keys = rows.rows["therapy"].tolist()
-    return sigmoid(model.log_odds(rows.matrix, offset_of(model.offset, rows, extra), keys, extra))
+    return sigmoid(model.log_odds(rows.matrix, start_of(model.offset, rows, extra), keys, extra))
 
 
 def _recalibrated(rows: Design, offset: Array, column: str, seed: int) -> Array:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from crsrisk.errors import NotEnoughDataError
 from training.applicability import applicability
 from training.boosting import InnerFolds, Training, dataset, drawn_patients, grow, parameters, scaled_weight
-from training.calibrate import recalibrate
+from training.calibrate import recalibrate, within_line
 from training.design import Design
-from training.fit_input import FitInput, offset_of, offset_spec
+from training.fit_input import FitInput, offset_spec, start_of
 from training.horizons import DEFAULT_HORIZONS
 from training.model import Calibration, IntervalSpec, RiskModel, Strategy
 from training.offset import OffsetSpec, logit
@@ -23,7 +23,7 @@ from training.shared import SharedTrees, grow_shared, unshared
 from training.stack import stacked
 from training.tune import Tuned, tune, untuned
 
-__all__ = ["FitInput", "fit_family", "lenders", "offset_of", "offset_spec", "strategy_note"]
+__all__ = ["FitInput", "fit_family", "lenders", "offset_spec", "start_of", "strategy_note"]
 
 Array = NDArray[np.float64]
 OWN_EVENTS = 100  # of the family, for trees tuned on it alone: proposal of the design, not from a source
@@ -94,7 +94,7 @@ def fit_family(
         notes=(strategy_note(family, strategy, events, others, lenders(given.design, family)),),
     )
     if strategy == "offset":
-        return _base_rates(untrained, mine, offset_of(spec, mine, given.extra))
+        return _base_rates(untrained, mine, start_of(spec, mine, given.extra).log_odds())
     shared = shared_trees(given, seed) if shared is None else shared
     if shared is None or family not in shared.rounds:
         shared = unshared(given, family, seed)
@@ -131,7 +131,7 @@ def _base_rates(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
     return replace(
         untrained,
         calibration=Calibration(intercept=0.0, slope=1.0, events=untrained.n_events),
-        interval=IntervalSpec(levels=_levels(untrained.offset, mine, offset)),
+        interval=IntervalSpec(levels=_levels(untrained.offset, mine, offset, offset)),
     )
 
 
@@ -146,13 +146,17 @@ def _grown(
     """Shared and family trees with rounds, calibration and levels from held-out patients, and the refits."""
     seed, family = untrained.seed, str(untrained.family)
     rows = (shared.training.design.rows["family"] == family).to_numpy()
-    start = shared.training.take(rows, shared.rounds[family].margin)
-    if _rarer(start.design) < FAMILY_EVENTS:
-        own, tuned = start, untuned(start)
+    begin = shared.training.take(rows, shared.rounds[family].margin)
+    if _rarer(begin.design) < FAMILY_EVENTS:
+        own, tuned = begin, untuned(begin)
     else:
-        own, tuned = _best(_targets(start, untrained.strategy), shared.fold[rows], trials, seed, progress)
-    calibration = recalibrate(
-        tuned.rounds.margin, own.design.severe, scaled_weight(own.design), events=untrained.n_events
+        own, tuned = _best(_targets(begin, untrained.strategy), shared.fold[rows], trials, seed, progress)
+    start, weight = shared.start.take(rows), scaled_weight(own.design)
+    held_out = tuned.rounds.margin - start.log_odds()
+    within = within_line(own.design, start, held_out, weight, among=shared.within)
+    margin = start.log_odds(held_out, within)
+    calibration = replace(
+        recalibrate(margin, own.design.severe, weight, events=untrained.n_events), within=within
     )
     whole, params = dataset(own), parameters(tuned.chosen, own.monotone, seed)
     everyone = dataset(shared.training) if shared.rounds[family].rounds else None
@@ -174,7 +178,7 @@ def _grown(
         bootstrap.append(str(trees(drawn_patients(shared.training.design, rng))))
         if progress is not None:
             progress(k + 1, refits)
-    calibrated = calibration.intercept + calibration.slope * tuned.rounds.margin
+    calibrated = calibration.intercept + calibration.slope * margin
     used = {
         "rounds": tuned.rounds.rounds,
         "shared_rounds": shared.rounds[family].rounds,
@@ -184,7 +188,7 @@ def _grown(
     return replace(
         untrained,
         calibration=calibration,
-        interval=IntervalSpec(levels=_levels(untrained.offset, own.design, calibrated)),
+        interval=IntervalSpec(levels=_levels(untrained.offset, own.design, calibrated, start.log_odds())),
         booster_text=text,
         bootstrap_texts=tuple(bootstrap),
         parameters={**tuned.chosen, **used},
@@ -216,19 +220,22 @@ def _best(
     return min(found, key=lambda pair: pair[1].rounds.loss)
 
 
-def _levels(spec: OffsetSpec, mine: Design, log_odds: Array) -> Levels:
+def _levels(spec: OffsetSpec, mine: Design, log_odds: Array, published: Array) -> Levels:
     """Levels of the therapies seen; the longest view of each dose counts, so that an onset is used once.
 
     log_odds: calibrated, of the rows of `mine`.
     """
-    return pooled_levels(level_data(mine, log_odds), {key: rate.logit_sd for key, rate in spec.rates.items()})
+    return pooled_levels(
+        level_data(mine, log_odds, published), {key: rate.logit_sd for key, rate in spec.rates.items()}
+    )
 
 
-def level_data(mine: Design, log_odds: Array) -> LevelData:
+def level_data(mine: Design, log_odds: Array, published: Array) -> LevelData:
     """What rows tell about levels: one per patient and dose."""
     once = mine.longest
     return LevelData(
         log_odds[once],
+        published[once],
         mine.severe[once],
         mine.weight[once],
         mine.rows["therapy"].to_numpy(dtype=object)[once],

@@ -16,6 +16,7 @@ from training.offset import (
     BaseRate,
     OffsetSpec,
     OnsetShares,
+    Start,
     base_rate,
     common_timing,
     expected_onset,
@@ -120,6 +121,6 @@ def _dose_and_hours(onsets: pd.DataFrame) -> tuple[NDArray[np.int64], Array]:
     return onsets["dose"].to_numpy(dtype=np.int64), onsets["hours"].to_numpy(dtype=np.float64)
 
 
-def offset_of(spec: OffsetSpec, design: Design, extra: Mapping[str, Therapy]) -> Array:
-    """Offset (log odds) of each row."""
-    return spec.offsets(design.rows["therapy"].tolist(), design.dose, design.landmark, design.horizon, extra)
+def start_of(spec: OffsetSpec, design: Design, extra: Mapping[str, Therapy]) -> Start:
+    """Where each row starts from before its values are looked at."""
+    return spec.start(design.rows["therapy"].tolist(), design.dose, design.landmark, design.horizon, extra)

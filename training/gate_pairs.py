@@ -187,9 +187,10 @@ def _scores(prepared: Prepared, family: str, model: RiskModel, seed: int) -> pd.
         by_course.reset_index(), n_folds=min(DEFAULT_FOLDS, mine.patients()), repeats=1, seed=seed
     )
     fold = mine.rows["course_id"].map(folds.set_index("course_id")["fold"]).to_numpy()
-    offset = model.offset.offsets(
+    start = model.offset.start(
         mine.rows["therapy"].tolist(), mine.dose, mine.landmark, mine.horizon, prepared.cohort.therapies
     )
+    offset = start.log_odds()
     found = mine.rows.assign(**{BASE_RATE: 1.0 / (1.0 + np.exp(-offset))})
     for score in measured:
         risk = np.full(len(mine), np.nan)

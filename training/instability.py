@@ -16,7 +16,7 @@ import pandas as pd
 from crsrisk.therapies import Therapy
 from training.design import Design
 from training.fit import fit_family
-from training.fit_input import FitInput, offset_of
+from training.fit_input import FitInput, start_of
 from training.model import RiskModel
 from training.net_benefit import GRID
 from training.offset import sigmoid
@@ -55,10 +55,10 @@ def refit_risks(model: RiskModel, rows: Design, extra: Mapping[str, Therapy] | N
     Only the trees were refitted; levels and calibration are the model's.
     """
     known = {} if extra is None else extra
-    offset = offset_of(model.offset, rows, known)
+    start = start_of(model.offset, rows, known)
     keys = rows.rows["therapy"].tolist()
     risks = [
-        sigmoid(replace(model, booster_text=text).log_odds(rows.matrix, offset, keys, extra))
+        sigmoid(replace(model, booster_text=text).log_odds(rows.matrix, start, keys, extra))
         for text in model.bootstrap_texts
     ]
     return np.stack(risks) if risks else np.empty((0, len(rows)))
@@ -91,9 +91,9 @@ def recipe_risks(
         if sample.of_family(family).any():
             with single_thread():
                 model = fit_family(sample, family, trials=trials, seed=seed + k + 1, refits=0)
-            offset = offset_of(model.offset, rows, given.extra)
+            start = start_of(model.offset, rows, given.extra)
             keys = rows.rows["therapy"].tolist()
-            found.append(sigmoid(model.log_odds(rows.matrix, offset, keys, given.extra)))
+            found.append(sigmoid(model.log_odds(rows.matrix, start, keys, given.extra)))
         if progress is not None:
             progress(k + 1, refits)
     return np.stack(found) if found else np.empty((0, len(rows)))
@@ -139,9 +139,9 @@ def model_instability(
     model: RiskModel, rows: Design, extra: Mapping[str, Therapy] | None = None
 ) -> Instability:
     """Instability of a model under its own bootstrap refits."""
-    offset = offset_of(model.offset, rows, {} if extra is None else extra)
+    start = start_of(model.offset, rows, {} if extra is None else extra)
     keys = rows.rows["therapy"].tolist()
-    risk = sigmoid(model.log_odds(rows.matrix, offset, keys, extra))
+    risk = sigmoid(model.log_odds(rows.matrix, start, keys, extra))
     return instability(str(model.family), rows, risk, refit_risks(model, rows, extra))
 
 

@@ -20,7 +20,7 @@ from crsrisk.therapies import Therapy
 from training.crossvalidate import Prepared, prepare
 from training.design import Design
 from training.fit import level_data
-from training.fit_input import offset_of
+from training.fit_input import start_of
 from training.model import RiskModel
 from training.pooling import TherapyShift, learned
 
@@ -79,10 +79,13 @@ def learned_model(model: RiskModel, new: Design, extra: Mapping[str, Therapy]) -
         extra: therapies outside the catalogue.
     """
     keys = [str(key) for key in dict.fromkeys(new.rows["therapy"].tolist())]
-    margins = model.margins(new.matrix, offset_of(model.offset, new, extra))
+    start = start_of(model.offset, new, extra)
+    margins = model.margins(new.matrix, start)
     c = model.calibration
     prior_sd = {key: model.offset.rate_of(key, extra).logit_sd for key in keys}
-    levels = learned(model.interval.levels, level_data(new, c.intercept + c.slope * margins), prior_sd)
+    levels = learned(
+        model.interval.levels, level_data(new, c.intercept + c.slope * margins, start.log_odds()), prior_sd
+    )
     counts = new.rows.groupby("therapy")["patient_id"].nunique()
     seen = {key: model.therapies_seen.get(key, 0) + int(counts.get(key, 0)) for key in keys}
     return replace(

@@ -19,7 +19,7 @@ from crsrisk.errors import ModelError
 from crsrisk.therapies import Therapy
 from training.applicability import Applicability
 from training.horizons import DEFAULT_HORIZONS, expand, planned_window_ends
-from training.offset import OffsetSpec, sigmoid
+from training.offset import OffsetSpec, Start, Within, sigmoid
 from training.pooling import Levels, TherapyShift, unseen
 from training.trees import FlatTrees, flat_trees
 
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Strategy = Literal["own", "shared", "offset"]
 TIME_FEATURES = ("landmark_hours", "horizon_hours")  # the last two columns of every design matrix
+_FLAT = 1e-6  # trees that move a row by less: the chord's slope is taken over this
 _FEW_ROWS = 32  # up to here walking all refits' trees at once is quicker than one LightGBM call per refit
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic recalibration: log odds of the risk = intercept + slope * (offset + trees); slope above 0."""
+    """Log odds of the risk = intercept + slope * (offset and trees, joined as `within` says); slope above 0."""
 
     intercept: float = 0.0
     slope: float = 1.0
+    within: Within = field(default_factory=Within)
     events: int = 0  # severe patients behind it; 0: not fitted
 
 
@@ -169,21 +171,27 @@ class RiskModel:
         design = np.concatenate([values, landmark[row, None], hours[:, None]], axis=1)
         of_rows = [keys[i] for i in row]
         asked = (of_rows, dose[row], landmark[row], hours)
-        offset = self.offset.offsets(*asked, therapies)
+        start = self.offset.start(*asked, therapies)
         early, late = self.offset.bounds(*asked, self.interval.level, therapies)
+        offset = start.log_odds()
         timing = (offset - early, late - offset)
-        offset = offset + self.shift(of_rows, therapies) / self.calibration.slope
+        shift = self.shift(of_rows, therapies)
         level_sd = self._level_sd(keys, therapies)[row]
         return self._explained(
-            row=row, hours=hours, rest=rest, design=design, offset=offset, level_sd=level_sd, timing=timing
+            row=row,
+            hours=hours,
+            rest=rest,
+            design=design,
+            start=start,
+            shift=shift,
+            level_sd=level_sd,
+            timing=timing,
         )
 
-    def margins(self, design: Array, offset: Array) -> Array:
-        """Offset plus trees (log odds before calibration) of rows of a design matrix, without explanation."""
-        if self.booster is None:
-            return offset
-        raw: Array = self.booster.predict(design, raw_score=True, num_threads=1)
-        return offset + raw
+    def margins(self, design: Array, start: Start) -> Array:
+        """Log odds before intercept and slope of rows of a design matrix, without explanation."""
+        raw = 0.0 if self.booster is None else self.booster.predict(design, raw_score=True, num_threads=1)
+        return start.log_odds(raw, self.calibration.within)
 
     def _columns(self, table: FeatureTable) -> Array:
         """The model's columns of a feature table in the model's order."""
@@ -210,18 +218,18 @@ class RiskModel:
         return np.array([mean[key] for key in keys], dtype=np.float64)
 
     def log_odds(
-        self, design: Array, offset: Array, keys: Sequence[str], extra: Mapping[str, Therapy] | None = None
+        self, design: Array, start: Start, keys: Sequence[str], extra: Mapping[str, Therapy] | None = None
     ) -> Array:
         """Log odds of the risk of rows of a design matrix, without explanation.
 
         Args:
             design: shape (n, features + 2).
-            offset: of the base rates, shape (n,).
+            start: of each row.
             keys: therapy of each row.
             extra: registered therapies outside the catalogue.
         """
         c = self.calibration
-        return c.intercept + c.slope * self.margins(design, offset) + self.shift(keys, extra)
+        return c.intercept + c.slope * self.margins(design, start) + self.shift(keys, extra)
 
     def _level_sd(self, keys: Sequence[str], extra: Mapping[str, Therapy] | None) -> Array:
         sd = {key: self.level_of(key, extra).sd for key in dict.fromkeys(keys)}
@@ -234,19 +242,22 @@ class RiskModel:
         hours: Array,
         rest: NDArray[np.bool_],
         design: Array,
-        offset: Array,
+        start: Start,
+        shift: Array,
         level_sd: Array,
         timing: tuple[Array, Array],
     ) -> Predictions:
         """Risks with intervals; timing is how far onsets alone may lower and raise the offset."""
         a, b = self.calibration.intercept, self.calibration.slope
+        offset = start.log_odds(0.0, self.calibration.within) + shift / b
         if self.booster is None or len(row) == 0:
             base, contributions = offset, np.zeros((len(row), len(self.names)))
         else:
             explained = self.booster.predict(design, pred_contrib=True, num_threads=1)
-            base, contributions = offset + explained[:, -1], np.ascontiguousarray(explained[:, :-1])
+            base, contributions = self._on_margins(start, explained)
+            base = base + shift / b
         log_odds = a + b * (base + contributions.sum(axis=1))
-        normal = self.interval.z**2 * (level_sd**2 + (b * self._refit_sd(design)) ** 2)
+        normal = self.interval.z**2 * (level_sd**2 + (b * self._refit_sd(design, start)) ** 2)
         # half-widths of independent parts add up as squares, below and above apart (zou_2008)
         down, up = (np.sqrt(normal + (b * part) ** 2) for part in timing)
         low, high = sigmoid(log_odds - down), sigmoid(log_odds + up)
@@ -266,15 +277,29 @@ class RiskModel:
             slope=b,
         )
 
-    def _refit_sd(self, design: Array) -> Array:
+    def _on_margins(self, start: Start, explained: Array) -> tuple[Array, Array]:
+        """Base and contributions to the margins from those to the trees, which all stretch by one factor per row.
+
+        The margin bends with the trees where risks are high or a horizon is short. The factor is the slope of the chord
+        from the expected value of the trees to the row's, so that base and contributions add up to the margin exactly.
+        """
+        expected, contributions = explained[:, -1], explained[:, :-1]
+        moved = contributions.sum(axis=1)
+        far = np.where(np.abs(moved) < _FLAT, _FLAT, moved)
+        base = start.log_odds(expected, self.calibration.within)
+        factor = (start.log_odds(expected + far, self.calibration.within) - base) / far
+        return base, np.ascontiguousarray(contributions * factor[:, None])
+
+    def _refit_sd(self, design: Array, start: Start) -> Array:
         """Spread of the bootstrap refits' margins (log odds); 0 when there are fewer than two."""
         if self._refits is None or len(self.bootstrap_texts) < 2 or len(design) == 0:
             return np.zeros(len(design))
         if len(design) <= _FEW_ROWS:
-            margins = self._refits.margins(design)
+            trees = self._refits.margins(design)
         else:
             calls = [b.predict(design, raw_score=True, num_threads=1) for b in self._refit_boosters]
-            margins = np.stack(calls)
+            trees = np.stack(calls)
+        margins = start.log_odds(trees, self.calibration.within)
         # running sums add in the same order for one row and for many, so that both give the same bits
         centre = np.cumsum(margins, axis=0)[-1] / len(margins)
         variance = np.cumsum((margins - centre) ** 2, axis=0)[-1] / (len(margins) - 1)
@@ -285,7 +310,7 @@ class RiskModel:
 def _never_falling(risk: Array, row: NDArray[np.int64]) -> Array:
     """Running maximum over the horizons of each row.
 
-    Risks rise with the horizon by construction (monotone trees, rising offset, slope above 0); the bounds'
+    Risks rise with the horizon by construction (monotone trees, rising start, slopes above 0); the bounds'
     spread is not bound to, and rounding could turn an equality around.
     """
     result = risk.copy()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, log_expit
 
 from crsrisk.priors import prior
 from crsrisk.therapies import Therapy, therapy, window_hours
@@ -32,6 +32,7 @@ CLASS_ONSET_HOURS = {
 LOG_SPREAD = 0.7  # our convention: spread of log hours to severe CRS
 THERAPY_SPREAD = 0.2  # our convention: spread between therapies of the log of onset over expected onset
 DOSE_RATIO = 0.5  # our convention: severe onsets of a further dose over those of the dose before
+EVEN = 0.1
 PSEUDO_ONSETS = 10.0  # weight of the lognormal curve against observed onsets
 KNOTS = (0.0, 6.0, 12.0, 18.0, 24.0, 36.0, 48.0, 60.0, 72.0, 96.0, 120.0, 144.0, 168.0, 216.0, 264.0, 336.0)
 MAX_DOSES = 6  # later doses share the curve and the share of the last one
@@ -49,6 +50,44 @@ def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
     z = np.asarray(x, dtype=np.float64)
     small = np.exp(-np.abs(z))
     return np.where(z >= 0, 1.0, small) / (1.0 + small)
+
+
+@dataclass(frozen=True)
+class Within:
+    """A line that moves the log odds of an onset within the horizon: who is more at risk becomes severe sooner."""
+
+    intercept: float = 0.0
+    slope: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Log odds of n rows before their values are looked at, shape (n,) each.
+
+    window: of severe CRS between the landmark and the end of the dose's window. within: given that, of it within the
+    row's horizon; infinite for the rest of the window.
+    """
+
+    window: NDArray[np.float64]
+    within: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> Start:
+        """Some of the rows."""
+        return Start(self.window[rows], self.within[rows])
+
+    def log_odds(
+        self, trees: NDArray[np.float64] | float = 0.0, line: Within | None = None
+    ) -> NDArray[np.float64]:
+        """Log odds of severe CRS within the horizon; at equal trees never falling with the horizon.
+
+        Args:
+            trees: added to the log odds of `window`; shape (n,), or (k, n) for k sets of trees.
+            line: how trees move `within`; None: not at all.
+        """
+        within = self.within if line is None else self.within + line.intercept + line.slope * trees
+        log_risk = log_expit(self.window + trees) + log_expit(within)
+        result: NDArray[np.float64] = log_risk - np.log(-np.expm1(log_risk))
+        return result
 
 
 @dataclass(frozen=True)
@@ -107,17 +146,19 @@ class OffsetSpec:
         """Onset shares of a therapy, else of its class, else our conventions."""
         return self.shares.get(key) or self.shares.get(class_) or default_shares(class_)
 
-    def offsets(
+    def start(
         self,
         therapies: Sequence[str],
         dose: NDArray[np.int64],
         landmark: NDArray[np.float64],
         horizon: NDArray[np.float64],
         extra: Mapping[str, Therapy] | None = None,
-    ) -> NDArray[np.float64]:
-        """Offset (log odds) of each row; finite, strictly increasing with the horizon inside the window."""
-        rate, start, share, _ = self._onsets(therapies, dose, landmark, horizon, extra)
-        return _log_odds(rate, start, share)
+    ) -> Start:
+        """Where each row starts from; its log odds strictly increase with the horizon inside the window."""
+        rate, start, share, _, left = self._onsets(therapies, dose, landmark, horizon, extra)
+        part = np.clip(np.divide(share, left, out=np.ones(len(left)), where=left > 0.0), _SMALLEST, 1.0)
+        with np.errstate(divide="ignore"):
+            return Start(_log_odds(rate, start, left), logit(part))
 
     def bounds(
         self,
@@ -142,7 +183,7 @@ class OffsetSpec:
             level: share of the posterior between the bounds.
             extra: registered therapies outside the catalogue.
         """
-        rate, start, share, onsets = self._onsets(therapies, dose, landmark, horizon, extra)
+        rate, start, share, onsets, _ = self._onsets(therapies, dose, landmark, horizon, extra)
         weight, inside = PSEUDO_ONSETS + onsets, np.clip(share, _SMALLEST, 1.0 - _SMALLEST)
         low, high = (
             betaincinv(weight * inside, weight * (1.0 - inside), tail)
@@ -159,17 +200,18 @@ class OffsetSpec:
         horizon: NDArray[np.float64],
         extra: Mapping[str, Therapy] | None,
     ) -> NDArray[np.float64]:
-        """Of each row: published rate, share of onsets before it, share in its horizon, onsets behind; shape (4, n)."""
+        """Of each row: published rate, share of onsets before it, in its horizon, onsets behind, share left."""
         names = np.asarray(therapies, dtype=object)
-        result = np.empty((4, len(names)))
+        result = np.empty((5, len(names)))
         for key in dict.fromkeys(names.tolist()):
             mine = np.flatnonzero(names == key)
             base = self.rate_of(key, extra)
             shares = self.shares_of(key, base.class_)
             start = shares.earlier(dose[mine], landmark[mine])
             end = shares.earlier(dose[mine], landmark[mine] + horizon[mine])
-            result[:, mine] = np.stack(
-                [np.full(len(mine), base.rate), start, end - start, np.full(len(mine), shares.onsets)]
+            last = shares.earlier(dose[mine], np.full(len(mine), np.inf))
+            result[:, mine] = np.broadcast_arrays(
+                base.rate, start, end - start, float(shares.onsets), last - start
             )
         return result
 
@@ -295,7 +337,7 @@ def _lognormal_before(hours: NDArray[np.float64], median: float, spread: float) 
     raw = np.array(
         [0.0 if t <= 0 else 0.5 * (1 + erf((log(t) - log(median)) / (spread * sqrt(2)))) for t in hours]
     )
-    blended: NDArray[np.float64] = 0.9 * raw / raw[-1] + 0.1 * hours / hours[-1]
+    blended: NDArray[np.float64] = (1.0 - EVEN) * raw / raw[-1] + EVEN * hours / hours[-1]
     return blended
 
 

@@ -18,7 +18,7 @@ from crsrisk.errors import CrsRiskError
 from crsrisk.therapies import Therapy
 from training.baselines import UNIVARIABLE, Split, logistic, prior, univariable
 from training.design import Design, design
-from training.fit import fit_family, offset_of, offset_spec, shared_trees
+from training.fit import fit_family, offset_spec, shared_trees, start_of
 from training.model import RiskModel, Strategy
 from training.offset import sigmoid
 from training.shared import SharedTrees
@@ -195,11 +195,11 @@ class FoldFit:
 
     def ours(self, test: Design) -> Array:
         """Our model's risks of held-out rows; the base rate when the training fold lacks the family."""
-        offset = offset_of(self._spec, test, self._extra)
+        start = start_of(self._spec, test, self._extra)
         if self._model is None:
-            return sigmoid(offset)
+            return sigmoid(start.log_odds())
         keys = test.rows["therapy"].tolist()
-        return sigmoid(self._model.log_odds(test.matrix, offset, keys, self._extra))
+        return sigmoid(self._model.log_odds(test.matrix, start, keys, self._extra))
 
     def risks(self, test: Design, scores: Sequence[str], *, baselines: bool) -> dict[str, Array]:
         """Risks of held-out rows by model."""
@@ -209,8 +209,8 @@ class FoldFit:
         split = Split(
             train=self._mine,
             test=test,
-            train_offset=offset_of(self._spec, self._mine, self._extra),
-            test_offset=offset_of(self._spec, test, self._extra),
+            train_offset=start_of(self._spec, self._mine, self._extra).log_odds(),
+            test_offset=start_of(self._spec, test, self._extra).log_odds(),
         )
         found["logistic"] = logistic(split, self._prepared.log_scale, self._seed)
         found |= {name: univariable(split, UNIVARIABLE[name]) for name in scores}

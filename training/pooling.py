@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import hypot, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 LOCAL_SDS = np.round(np.arange(0.0, 1.01, 0.1), 1)
 LOCAL_SD_SCALE = 0.3
 """Half-normal prior of the spread between published and local rates (log odds): our convention."""
+VALUES_SD = 0.5
+"""Spread between therapies of how far their patients' values move the mean risk (log odds): our convention."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class Levels:
 class LevelData:
     """Rows that tell about levels: one per patient and dose, so that an onset counts once; shape (n,) each.
 
-    log_odds: of the risk of severe CRS before any shift, of patients not fitted to.
+    log_odds: of the risk of severe CRS before any shift, of patients not fitted to. published: before values are
+    looked at.
     """
 
     log_odds: Array
+    published: Array
     severe: Array
     weight: Array
     therapy: NDArray[np.object_]
@@ -65,10 +70,12 @@ def pooled_levels(data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
     """
     keys = [str(key) for key in dict.fromkeys(data.therapy.tolist())]
     rows = {key: np.flatnonzero(data.therapy == key) for key in keys}
+    published = {key: _published(data, rows[key]) for key in keys}
     best, best_score, found = 0.0, -np.inf, {}
     for local in LOCAL_SDS.tolist():
         posterior = {
-            key: _posterior(data, rows[key], 0.0, float(np.hypot(prior_sd[key], local))) for key in keys
+            key: _posterior(data, rows[key], mean, hypot(prior_sd[key], local, sd))
+            for key, (mean, sd) in published.items()
         }
         score = sum(evidence for _, _, evidence in posterior.values()) - 0.5 * (local / LOCAL_SD_SCALE) ** 2
         if score > best_score + 1e-9:
@@ -85,7 +92,10 @@ def learned(levels: Levels, data: LevelData, prior_sd: Mapping[str, float]) -> L
     shifts = dict(levels.shifts)
     for key in (str(key) for key in dict.fromkeys(data.therapy.tolist())):
         rows = np.flatnonzero(data.therapy == key)
-        before = shifts.get(key, unseen(levels, prior_sd[key]))
+        before = shifts.get(key)
+        if before is None:
+            mean, sd = _published(data, rows)
+            before = TherapyShift(mean, hypot(prior_sd[key], levels.local_sd, sd), 0, 0)
         mean, sd, _ = _posterior(data, rows, before.mean, before.sd)
         new = _shift(data, rows, mean, sd)
         shifts[key] = TherapyShift(mean, sd, before.patients + new.patients, before.events + new.events)
@@ -94,7 +104,30 @@ def learned(levels: Levels, data: LevelData, prior_sd: Mapping[str, float]) -> L
 
 def unseen(levels: Levels, prior_sd: float) -> TherapyShift:
     """The level of a therapy that the data do not hold: its published rate, as far as rates travel."""
-    return TherapyShift(0.0, float(np.hypot(prior_sd, levels.local_sd)), 0, 0)
+    return TherapyShift(0.0, hypot(prior_sd, levels.local_sd, VALUES_SD), 0, 0)
+
+
+def _published(data: LevelData, rows: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean and sd of the shift at which the mean risk of a therapy is the published one.
+
+    A publication tells the mean risk of a product's patients, not the risk of a patient with given values: where trees
+    lift most patients of an early product, its published rate has that in it already. Patients say by their values,
+    before any outcome, how far trees lift their product.
+    """
+    log_odds, weight = data.log_odds[rows], data.weight[rows]
+    expected = float(np.average(sigmoid(data.published[rows]), weights=weight))
+    moved = 0.0
+    for _ in range(60):
+        risk = sigmoid(log_odds + moved)
+        mean, slope = (float(np.average(x, weights=weight)) for x in (risk, risk * (1.0 - risk)))
+        step = float(np.clip((expected - mean) / slope, -1.0, 1.0))
+        moved += step
+        if abs(step) < 1e-12:
+            break
+    spread = float(np.average((risk - mean) ** 2, weights=weight)) / (mean * (1.0 - mean)) ** 2
+    variance = max(spread, 1.0) / len(rows)  # one patient's risk may well be twice or half the mean
+    trust = VALUES_SD**2 / (VALUES_SD**2 + variance)
+    return trust * moved, VALUES_SD * sqrt(1.0 - trust)
 
 
 def _shift(data: LevelData, rows: NDArray[np.int64], mean: float, sd: float) -> TherapyShift:

@@ -20,7 +20,9 @@ from training.boosting import (
     parameters,
     scaled_weight,
 )
-from training.fit_input import FitInput, offset_of, offset_spec
+from training.calibrate import within_line
+from training.fit_input import FitInput, offset_spec, start_of
+from training.offset import Start, Within
 
 if TYPE_CHECKING:
     import lightgbm
@@ -32,13 +34,16 @@ Array = NDArray[np.float64]
 class SharedTrees:
     """Shared trees of one set of training rows.
 
-    training: rows of all families, each with the offset of its own family. fold: inner fold of each row. rounds: by
-    family how many of the trees it takes, and what its rows were given out of fold.
+    training: rows of all families, each with the offset of its own family. start: where each of these rows starts from.
+    fold: inner fold of each row. rounds: by family how many of the trees it takes, and what its rows were given out of
+    fold. within: how much sooner severe CRS comes where these trees say more; None: there are no such trees.
     """
 
     training: Training
+    start: Start
     fold: NDArray[np.int64]
     rounds: Mapping[str, Rounds]
+    within: Within | None
     seed: int
 
     def text(self, family: str, whole: lightgbm.Dataset, weight: Array | None = None) -> str:
@@ -55,30 +60,40 @@ class SharedTrees:
 
 def grow_shared(given: FitInput, seed: int) -> SharedTrees:
     """Choose for every family how many trees of all families together it takes; 0 where they do not help."""
-    training = all_rows(given)
+    training, start = all_rows(given)
     names = training.design.rows["family"].to_numpy(dtype=object)
     fold = inner_folds(training.design, 4, seed)
     families = [str(name) for name in dict.fromkeys(names.tolist())]
     groups = {name: names == name for name in families}
     folds = InnerFolds(training, dataset(training), seed, fold=fold)
-    return SharedTrees(training, fold, folds.choose_each(DEFAULTS, groups), seed)
+    rounds = folds.choose_each(DEFAULTS, groups)
+    trees = np.zeros(len(names))
+    for name, mine in groups.items():
+        trees[mine] = rounds[name].margin - training.offset[mine]
+    within = within_line(training.design, start, trees, training.weight)
+    return SharedTrees(training, start, fold, rounds, within, seed)
 
 
 def unshared(given: FitInput, family: str, seed: int) -> SharedTrees:
     """A family by itself: no shared trees, the start of its own trees is its offset."""
-    training = all_rows(given)
-    training = training.take(given.of_family(family), training.offset[given.of_family(family)])
+    training, start = all_rows(given)
+    mine = given.of_family(family)
+    training = training.take(mine, training.offset[mine])
     none = Rounds(0, np.inf, training.offset)
-    return SharedTrees(training, inner_folds(training.design, 4, seed), {family: none}, seed)
+    return SharedTrees(
+        training, start.take(mine), inner_folds(training.design, 4, seed), {family: none}, None, seed
+    )
 
 
-def all_rows(given: FitInput) -> Training:
-    """Rows of all families, each with the offset of its family and as heavy as its patients."""
+def all_rows(given: FitInput) -> tuple[Training, Start]:
+    """Rows of all families, as heavy as the patients of their family, and where each starts from."""
     design = given.design
-    offset, weight = np.empty(len(design)), np.empty(len(design))
+    window, within, weight = (np.empty(len(design)) for _ in range(3))
     for name in dict.fromkeys(design.rows["family"].tolist()):
         rows = given.of_family(name)
         part = design.take(rows)
-        offset[rows] = offset_of(offset_spec(given, name, part), part, given.extra)
+        begin = start_of(offset_spec(given, name, part), part, given.extra)
+        window[rows], within[rows] = begin.window, begin.within
         weight[rows] = scaled_weight(part)
-    return Training(design, offset, weight, given.signs(), design.severe)
+    start = Start(window, within)
+    return Training(design, start.log_odds(), weight, given.signs(), design.severe), start

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from tests.unit.training.cohorts import cohort, course, quiet, severe_at
 from training.evaluate import metrics
 from training.horizons import expand
 from training.landmarks import landmark_table
-from training.offset import OffsetSpec, logit, onset_shares
+from training.offset import OffsetSpec, Start, Within, logit, onset_shares, sigmoid
 
 KEYS = sorted(therapies())
 hours = st.floats(0.5, 400.0)
@@ -27,11 +28,27 @@ def test_the_offset_is_finite_and_rises_with_the_horizon(key, onsets, dose, land
     shares = onset_shares(known.class_, np.ones(len(onsets), dtype=int), np.array(onsets))
     horizons = np.linspace(0.5, window - start, 8) if window - start > 1 else np.array([window - start])
     n = len(horizons)
-    along = OffsetSpec(rates={}, shares={known.class_: shares}).offsets(
-        [key] * n, np.full(n, dose), np.full(n, start), horizons
-    )
+    spec = OffsetSpec(rates={}, shares={known.class_: shares})
+    along = spec.start([key] * n, np.full(n, dose), np.full(n, start), horizons).log_odds()
     assert np.isfinite(along).all()
     assert (np.diff(along) > 0).all()
+
+
+moderate = st.floats(-6, 6)
+
+
+@given(
+    window=moderate, within=st.lists(moderate, min_size=1, max_size=4), trees=moderate,
+    line=st.builds(Within, st.floats(-2, 2), st.floats(0, 3)),
+)  # fmt: skip
+def test_the_risk_is_that_of_the_window_times_that_of_being_soon(window, within, trees, line):
+    horizons = np.array([*sorted(within), np.inf])
+    start = Start(np.full(len(horizons), window), horizons)
+    found = start.log_odds(trees, line)
+    soon = sigmoid(horizons + line.intercept + line.slope * trees)
+    assert sigmoid(found) == pytest.approx(sigmoid(np.full(len(horizons), window + trees)) * soon, rel=1e-9)
+    assert (np.diff(found) >= 0).all()
+    assert (start.log_odds(trees + 1.0, line) >= found).all()
 
 
 @given(landmark=st.floats(0, 400), end=st.sampled_from([48.0, 72.0, 168.0, 336.0]))

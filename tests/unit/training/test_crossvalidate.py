@@ -209,14 +209,14 @@ def test_30_to_99_events_share_trees_with_the_sister_family(shared):
 
 
 def test_rows_of_every_family_start_from_their_own_base_rate(shared):
-    from training.fit import offset_of, offset_spec
+    from training.fit import offset_spec, start_of
     from training.shared import all_rows, grow_shared
 
     given = shared.given(shared.rows())
-    training = all_rows(given)
+    training, _ = all_rows(given)
     bcma = given.of_family("bcma_cart")
     rows = training.design.take(bcma)
-    expected = offset_of(offset_spec(given, "bcma_cart", rows), rows, {})
+    expected = start_of(offset_spec(given, "bcma_cart", rows), rows, {}).log_odds()
     assert np.array_equal(training.offset[bcma], expected)
     assert training.weight[bcma].sum() == pytest.approx(rows.patients())
     rounds = grow_shared(given, 0).rounds

@@ -68,7 +68,9 @@ def test_scores_are_recalibrated_on_other_patients_and_the_base_rate_is_the_mode
     prior = found.detail[(found.detail["model"] == "prior") & found.detail["rest_of_window"]]
     model = tree_model()
     row = prior[prior["landmark_hours"] == 0.0].iloc[0]
-    offset = model.offset.offsets([row["therapy"]], np.array([1]), np.array([0.0]), np.array([336.0]), {})
+    offset = model.offset.start(
+        [row["therapy"]], np.array([1]), np.array([0.0]), np.array([336.0]), {}
+    ).log_odds()
     assert row["risk"] == pytest.approx(float(sigmoid(offset)[0]))
     assert any("an advantage that the model did not have" in note for note in found.notes)
 

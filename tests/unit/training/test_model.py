@@ -84,10 +84,11 @@ def test_bounds_lie_as_far_out_as_levels_refits_and_timing_together():
     said = model.predict(features, horizons=(24.0,))
     offset = (["axi-cel_LBCL3L"] * 20, np.ones(20, dtype=np.int64), np.full(20, 48.0), np.full(20, 24.0))
     early, late = model.offset.bounds(*offset, 0.9)
-    at = model.offset.offsets(*offset)
+    start = model.offset.start(*offset)
+    at = start.log_odds()
     design = np.column_stack([features.values, np.full(20, 48.0), np.full(20, 24.0)])
     refits = np.stack(
-        [replace(model, booster_text=text).margins(design, np.zeros(20)) for text in model.bootstrap_texts]
+        [replace(model, booster_text=text).margins(design, start) for text in model.bootstrap_texts]
     )
     sd = np.hypot(model.level_of("axi-cel_LBCL3L").sd, said.slope * refits.std(axis=0, ddof=1))
     for bound, part in ((said.low, early - at), (said.high, late - at)):

@@ -30,7 +30,7 @@ def spec(**shares) -> OffsetSpec:
 
 
 def offset(given: OffsetSpec, landmark: float, horizon: float, *, key: str = AXI, dose: int = 1) -> float:
-    at = given.offsets([key], np.array([dose]), np.array([landmark]), np.array([horizon]))
+    at = given.start([key], np.array([dose]), np.array([landmark]), np.array([horizon])).log_odds()
     return float(at[0])
 
 
@@ -42,7 +42,7 @@ def test_the_offset_rises_strictly_with_the_horizon():
     hours = np.arange(1.0, 337.0)
     n = len(hours)
     given = spec(cart=onset_shares("cart", np.ones(30, dtype=int), np.full(30, 40.0)))
-    along = given.offsets([AXI] * n, np.ones(n, dtype=int), np.zeros(n), hours)
+    along = given.start([AXI] * n, np.ones(n, dtype=int), np.zeros(n), hours).log_odds()
     assert np.isfinite(along).all()
     assert (np.diff(along) > 0).all()
 
@@ -74,7 +74,7 @@ def test_doses_of_an_engager_share_the_rate_and_add_up_to_it():
     key = "glofit_DLBCL"
     given = OffsetSpec(rates={key: base_rate(therapy(key))}, shares={})
     n = 4
-    alone = given.offsets([key] * n, np.arange(1, n + 1), np.zeros(n), np.full(n, 168.0))
+    alone = given.start([key] * n, np.arange(1, n + 1), np.zeros(n), np.full(n, 168.0)).log_odds()
     survived = np.prod(1 - sigmoid(alone))
     assert 1 - survived == pytest.approx(prior(therapy(key)).rate, rel=1e-9)
 

@@ -75,7 +75,7 @@ def test_tuning_tries_candidates_and_never_does_worse_than_the_defaults_inside(p
     from training.shared import all_rows
     from training.tune import tune
 
-    training = all_rows(prepared.given(prepared.rows()))
+    training, _ = all_rows(prepared.given(prepared.rows()))
     folds = InnerFolds(training, dataset(training), seed=1)
     plain, tuned = tune(folds, trials=0, seed=1), tune(folds, trials=3, seed=1)
     assert tuned.rounds.loss <= plain.rounds.loss

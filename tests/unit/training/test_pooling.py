@@ -1,22 +1,24 @@
 """How far patients move the level of their therapy."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
-from training.offset import sigmoid
-from training.pooling import LevelData, Levels, learned, pooled_levels, unseen
+from training.offset import logit, sigmoid
+from training.pooling import LevelData, Levels, TherapyShift, learned, pooled_levels, unseen
 
 
 def patients(key: str, n: int, log_odds: float, true: float, seed: int) -> LevelData:
     rng = np.random.default_rng(seed)
     severe = (rng.random(n) < sigmoid(true)).astype(float)
     names = np.array([f"{key}{seed}-{i}" for i in range(n)], dtype=object)
-    return LevelData(np.full(n, log_odds), severe, np.ones(n), np.full(n, key, dtype=object), names)
+    given = np.full(n, log_odds)
+    return LevelData(given, given, severe, np.ones(n), np.full(n, key, dtype=object), names)
 
 
 def together(*parts: LevelData) -> LevelData:
-    names = ("log_odds", "severe", "weight", "therapy", "patient")
-    return LevelData(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return LevelData(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(LevelData)))
 
 
 def test_many_patients_speak_for_themselves_and_few_stay_near_their_prior():
@@ -28,13 +30,7 @@ def test_many_patients_speak_for_themselves_and_few_stay_near_their_prior():
 
 
 def test_no_severe_case_moves_the_level_down_but_not_to_zero():
-    none = LevelData(
-        *(
-            getattr(patients("a", 50, -2.0, -50.0, 1), n)
-            for n in ("log_odds", "severe", "weight", "therapy", "patient")
-        )
-    )
-    shift = pooled_levels(none, {"a": 0.5}).shifts["a"]
+    shift = pooled_levels(patients("a", 50, -2.0, -50.0, 1), {"a": 0.5}).shifts["a"]
     assert -1.5 < shift.mean < -0.2
     assert (shift.patients, shift.events) == (50, 0)
 
@@ -61,9 +57,7 @@ def test_learning_in_two_steps_is_learning_at_once(n):
 
 def test_every_case_moves_the_level_of_a_therapy_never_seen():
     levels = Levels(0.2, {})
-    severe = LevelData(
-        np.array([-2.0]), np.ones(1), np.ones(1), np.array(["a"], object), np.array(["p"], object)
-    )
+    severe = patients("a", 1, -2.0, 50.0, 1)
     after = learned(levels, severe, {"a": 0.5}).shifts["a"]
     assert after.mean > 0.1
     assert after.sd < unseen(levels, 0.5).sd
@@ -71,4 +65,23 @@ def test_every_case_moves_the_level_of_a_therapy_never_seen():
 
 def test_a_prior_without_spread_is_refused():
     with pytest.raises(ValueError, match="spread above 0"):
-        learned(Levels(0.0, {}), patients("a", 5, -2.0, -2.0, 1), {"a": 0.0})
+        learned(Levels(0.0, {"a": TherapyShift(0.0, 0.0, 5, 0)}), patients("a", 5, -2.0, -2.0, 1), {"a": 0.5})
+
+
+def test_trees_that_lift_every_patient_of_an_early_product_do_not_lift_its_mean_risk():
+    """A publication tells a mean: 0.1 is published; trees say 0.25, and that patients differ."""
+    rng = np.random.default_rng(1)
+    base = patients("early", 400, float(logit(0.1)), -50.0, 1)
+    lifted = base.published + 1.0 + rng.normal(0.0, 0.5, 400)
+    unknown = replace(base, log_odds=lifted, weight=np.full(400, 1e-9))  # values, and next to no outcome
+    level = pooled_levels(unknown, {"early": 0.5}).shifts["early"]
+    assert sigmoid(lifted + level.mean).mean() == pytest.approx(0.1, abs=0.01)
+    assert level.sd == pytest.approx(0.5, abs=0.05)
+
+
+def test_values_of_one_patient_hardly_move_what_is_published():
+    one = patients("a", 1, -2.0, -50.0, 1)
+    lifted = replace(one, log_odds=one.published + 1.0, weight=np.full(1, 1e-9))
+    level = learned(Levels(0.0, {}), lifted, {"a": 0.5}).shifts["a"]
+    assert -0.25 < level.mean < 0.0
+    assert level.sd > 0.6

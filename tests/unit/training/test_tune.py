@@ -21,7 +21,7 @@ def prepared():
 
 @pytest.fixture(scope="module")
 def folds(prepared):
-    training = all_rows(prepared.given(prepared.rows()))
+    training, _ = all_rows(prepared.given(prepared.rows()))
     return InnerFolds(training, dataset(training), seed=1)
 
 
