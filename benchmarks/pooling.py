@@ -198,7 +198,7 @@ def _plain(prepared: Prepared, rows: Design, seed: int) -> Any:
     """The same trees and calibration without published rates and without levels; log odds of other rows."""
     import lightgbm
 
-    from training.boosting import DEFAULTS, InnerFolds, Training, dataset, grow, parameters, scaled_weight
+    from training.boosting import DEFAULTS, InnerFolds, Training, dataset, scaled_weight
     from training.calibrate import recalibrate, within_line
     from training.fit_input import offset_spec, start_of
     from training.offset import Start
@@ -232,16 +232,13 @@ def _plain(prepared: Prepared, rows: Design, seed: int) -> Any:
         return lambda of: begin(of).log_odds()
     weight, its = scaled_weight(rows), begin(rows)
     start = Training(rows, its.log_odds(), weight, given.signs(), rows.severe)
-    whole = dataset(start)
-    found = InnerFolds(start, whole, seed).choose(DEFAULTS)
+    found = InnerFolds(start, dataset(start), seed).choose(DEFAULTS)
     trees = found.margin - its.log_odds()
     within = within_line(rows, its, trees, weight)
     c = recalibrate(its.log_odds(trees, within), rows.severe, weight, events=events)
     if not found.rounds:
         return lambda of: c.intercept + c.slope * begin(of).log_odds(0.0, within)
-    booster = lightgbm.Booster(
-        model_str=grow(whole, parameters(DEFAULTS, start.monotone, seed), found.rounds)
-    )
+    booster = lightgbm.Booster(model_str=found.text())
     return lambda of: (
         c.intercept
         + c.slope * begin(of).log_odds(booster.predict(of.matrix, raw_score=True, num_threads=1), within)

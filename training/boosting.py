@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.design import Design
 from training.offset import logit
 from training.split import patient_folds
+from training.stack import averaged
 
 if TYPE_CHECKING:
     import lightgbm
@@ -69,11 +70,24 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """How many trees held-out patients allow, and what they were given out of fold."""
+    """How many trees held-out patients allow, and what they were given out of fold.
+
+    margin: offset + trees of held-out rows, shape (n,). grown: booster of each fold and how many trees it has by then.
+    """
 
     rounds: int
     loss: float
-    margin: Array  # offset + trees of held-out rows, shape (n,)
+    margin: Array
+    grown: tuple[tuple[lightgbm.Booster, int], ...] = ()
+
+    def text(self) -> str | None:
+        """The mean of the folds' boosters as a LightGBM text; None without any tree.
+
+        Together they have seen every patient, and what they said of those they had not seen is `margin`: it calibrates
+        the very trees that answer. Their mean varies less than one booster of all patients (breiman_1996).
+        """
+        texts = [booster.model_to_string(num_iteration=trees) for booster, trees in self.grown if trees]
+        return averaged(texts, len(self.grown))
 
 
 def scaled_weight(design: Design) -> Array:
@@ -158,8 +172,8 @@ class InnerFolds:
         rows = np.zeros(len(self.training.design), dtype=bool)
         rows[np.concatenate([held for _, held, _ in sets])] = True
         judge = _Judge(self.training, rows)
-        self._grow(chosen, sets, [judge], stop)
-        return judge.best
+        (found,) = self._grow(chosen, sets, [judge], stop)
+        return found
 
     def choose_each(
         self,
@@ -176,8 +190,7 @@ class InnerFolds:
             groups: rows of each group; every group takes a number of rounds of its own.
         """
         judges = {name: _Judge(self.training, rows, leaning=True) for name, rows in groups.items()}
-        self._grow(chosen, self._sets, list(judges.values()))
-        return {name: judge.best for name, judge in judges.items()}
+        return dict(zip(judges, self._grow(chosen, self._sets, list(judges.values())), strict=True))
 
     def _grow(
         self,
@@ -185,7 +198,7 @@ class InnerFolds:
         sets: Sequence[_Fold],
         judges: Sequence[_Judge],
         stop: Callable[[float], bool] | None = None,
-    ) -> None:
+    ) -> list[Rounds]:
         """Grow some folds side by side and show every round to the judges, until none has seen a better one lately."""
         import lightgbm
 
@@ -197,17 +210,21 @@ class InnerFolds:
             booster.add_valid(outside, "held out")
             boosters.append(booster)
         margin = t.offset.copy()
+        trees = [[0] * len(boosters)]  # of each booster after each round
         for k in range(1, MAX_ROUNDS + 1):
             for booster in boosters:
                 booster.update()  # may add nothing: the columns drawn this round can be without use, the next not
             for booster, (_, held, _) in zip(boosters, sets, strict=True):
                 margin[held] = _held_out_margin(booster) - t.lift
+            trees.append([booster.num_trees() for booster in boosters])
             for judge in judges:
                 judge.look(k, margin)
             if all(k - judge.best.rounds >= PATIENCE for judge in judges):
                 break
             if stop is not None and stop(min(judge.best.loss for judge in judges)):
                 break
+        best = [judge.best for judge in judges]
+        return [replace(b, grown=tuple(zip(boosters, trees[b.rounds], strict=True))) for b in best]
 
 
 LEAN_EVENTS = 30.0
@@ -267,14 +284,13 @@ def log_loss(margin: Array, severe: Array, weight: Array) -> float:
     return float((weight * each).sum() / weight.sum())
 
 
-def grow(whole: lightgbm.Dataset, params: Mapping[str, Any], rounds: int, weight: Array | None = None) -> str:
+def refit(whole: lightgbm.Dataset, params: Mapping[str, Any], rounds: int, weight: Array) -> str:
     """LightGBM text of a model with `rounds` trees; `weight` replaces the rows' weights (bootstrap)."""
     import lightgbm
 
-    if weight is not None:
-        kept = np.flatnonzero(weight > 0)
-        whole = whole.subset(kept.tolist()).construct()
-        whole.set_weight(weight[kept])
+    kept = np.flatnonzero(weight > 0)
+    whole = whole.subset(kept.tolist()).construct()
+    whole.set_weight(weight[kept])
     booster = lightgbm.train(dict(params), whole, num_boost_round=rounds)
     text: str = booster.model_to_string()
     return text

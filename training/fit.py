@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crsrisk.errors import NotEnoughDataError
 from training.applicability import applicability
-from training.boosting import InnerFolds, Training, dataset, drawn_patients, grow, parameters, scaled_weight
+from training.boosting import InnerFolds, Training, dataset, drawn_patients, parameters, refit, scaled_weight
 from training.calibrate import recalibrate, within_line
 from training.design import Design
 from training.fit_input import FitInput, offset_spec, start_of
@@ -158,26 +158,8 @@ def _grown(
     calibration = replace(
         recalibrate(margin, own.design.severe, weight, events=untrained.n_events), within=within
     )
-    whole, params = dataset(own), parameters(tuned.chosen, own.monotone, seed)
-    everyone = dataset(shared.training) if shared.rounds[family].rounds else None
-
-    def trees(drawn: Array | None = None) -> str | None:
-        """The stack; `drawn` counts how often each row of all families is in a bootstrap sample."""
-        weights = (
-            (None, None) if drawn is None else (shared.training.weight * drawn, own.weight * drawn[rows])
-        )
-        parts = [shared.text(family, everyone, weights[0]) if everyone is not None else None]
-        if tuned.rounds.rounds:
-            parts.append(grow(whole, params, tuned.rounds.rounds, weights[1]))
-        return stacked([text for text in parts if text is not None])
-
-    text = trees()
-    rng = np.random.default_rng(seed)
-    bootstrap = []
-    for k in range(refits if text is not None else 0):
-        bootstrap.append(str(trees(drawn_patients(shared.training.design, rng))))
-        if progress is not None:
-            progress(k + 1, refits)
+    parts = [shared.rounds[family].text(), tuned.rounds.text()]
+    text = stacked([part for part in parts if part is not None])
     calibrated = calibration.intercept + calibration.slope * margin
     used = {
         "rounds": tuned.rounds.rounds,
@@ -190,9 +172,39 @@ def _grown(
         calibration=calibration,
         interval=IntervalSpec(levels=_levels(untrained.offset, own.design, calibrated, start.log_odds())),
         booster_text=text,
-        bootstrap_texts=tuple(bootstrap),
+        bootstrap_texts=_refitted(shared, family, own, tuned, refits if text else 0, seed, progress),
         parameters={**tuned.chosen, **used},
     )
+
+
+def _refitted(
+    shared: SharedTrees,
+    family: str,
+    own: Training,
+    tuned: Tuned,
+    refits: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[str, ...]:
+    """Shared and family trees grown again on bootstrap samples of all patients, as many as `refits`."""
+    if not refits:
+        return ()
+    whole, params = dataset(own), parameters(tuned.chosen, own.monotone, seed)
+    everyone = dataset(shared.training)
+    mine = (shared.training.design.rows["family"] == family).to_numpy()
+    rng = np.random.default_rng(seed)
+    found = []
+    for k in range(refits):
+        drawn = drawn_patients(shared.training.design, rng)
+        parts = []
+        if shared.rounds[family].rounds:
+            parts.append(shared.refit(family, everyone, shared.training.weight * drawn))
+        if tuned.rounds.rounds:
+            parts.append(refit(whole, params, tuned.rounds.rounds, own.weight * drawn[mine]))
+        found.append(str(stacked(parts)))
+        if progress is not None:
+            progress(k + 1, refits)
+    return tuple(found)
 
 
 def _targets(start: Training, strategy: Strategy) -> list[Training]:

@@ -15,9 +15,9 @@ from training.boosting import (
     Rounds,
     Training,
     dataset,
-    grow,
     inner_folds,
     parameters,
+    refit,
     scaled_weight,
 )
 from training.calibrate import within_line
@@ -46,16 +46,16 @@ class SharedTrees:
     within: Within | None
     seed: int
 
-    def text(self, family: str, whole: lightgbm.Dataset, weight: Array | None = None) -> str:
-        """The trees that a family takes as a LightGBM text.
+    def refit(self, family: str, whole: lightgbm.Dataset, weight: Array) -> str:
+        """The trees that a family takes, grown on a bootstrap sample, as a LightGBM text.
 
         Args:
             family: takes at least one tree.
             whole: `dataset(self.training)`.
-            weight: replaces the rows' weights (bootstrap).
+            weight: replaces the rows' weights.
         """
         params = parameters(DEFAULTS, self.training.monotone, self.seed)
-        return grow(whole, params, self.rounds[family].rounds, weight)
+        return refit(whole, params, self.rounds[family].rounds, weight)
 
 
 def grow_shared(given: FitInput, seed: int) -> SharedTrees:

@@ -1,4 +1,4 @@
-"""Boosters stacked into one: the trees of each LightGBM text model, one after the other.
+"""Boosters stacked or averaged into one: the trees of each LightGBM text model, one after the other.
 
 Family trees start from what the shared trees say (`init_score`), so the sum of both is the model. As one text it is
 served, explained and checked like any other booster: contributions add up exactly, since TreeSHAP is additive.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 _TREE = re.compile(r"^Tree=\d+\n", re.MULTILINE)
 _END = "end of trees"
+_VALUES = re.compile(r"^(leaf_value|internal_value)=(.*)$", re.MULTILINE)
 _SIZES = re.compile(r"^tree_sizes=.*$", re.MULTILINE)
 
 
@@ -35,6 +36,21 @@ def stacked(texts: Sequence[str]) -> str | None:
     head = _SIZES.sub(f"tree_sizes={sizes}", parts[0][: _TREE.search(parts[0]).start()])  # type: ignore[union-attr]
     tail = parts[0][parts[0].index(_END) :]
     return head + "".join(trees) + tail
+
+
+def averaged(texts: Sequence[str], among: int) -> str | None:
+    """One text model whose raw score is the mean of `among` models; None without any tree.
+
+    Args:
+        texts: LightGBM text models of the same features, of those that have trees.
+        among: number of models, those without trees included.
+    """
+
+    def divided(line: re.Match[str]) -> str:
+        return f"{line[1]}={' '.join(repr(float(x) / among) for x in line[2].split())}"
+
+    whole = stacked(texts)
+    return whole if whole is None else stacked([_VALUES.sub(divided, whole)])
 
 
 def _trees(text: str) -> list[str]:

@@ -4,7 +4,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from training.stack import stacked
+from training.stack import averaged, stacked
 from training.trees import flat_trees
 
 
@@ -48,6 +48,19 @@ def test_shap_values_of_the_parts_are_those_of_the_stack():
     parts = [lightgbm.Booster(model_str=text).predict(values, pred_contrib=True) for text in (first, second)]
     whole = lightgbm.Booster(model_str=stacked([first, second])).predict(values, pred_contrib=True)
     assert whole == pytest.approx(parts[0] + parts[1], abs=1e-12)
+
+
+def test_a_mean_says_the_mean_and_its_contributions_are_the_mean_of_the_parts():
+    first, values = grown(20, np.zeros(400))
+    second, _ = grown(7, np.zeros(400), seed=3)
+    text = averaged([first, second], among=3)  # the third has no tree
+    booster = lightgbm.Booster(model_str=text)
+    assert booster.num_trees() == 27
+    assert raw(text, values) == pytest.approx((raw(first, values) + raw(second, values)) / 3, abs=1e-12)
+    parts = [lightgbm.Booster(model_str=t).predict(values, pred_contrib=True) for t in (first, second)]
+    assert booster.predict(values, pred_contrib=True) == pytest.approx(sum(parts) / 3, abs=1e-12)
+    assert flat_trees([text]).margins(values)[0] == pytest.approx(raw(text, values), abs=1e-12)
+    assert averaged([], among=4) is None
 
 
 def test_a_stack_of_one_is_the_booster_and_of_none_nothing():

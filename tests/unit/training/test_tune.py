@@ -69,24 +69,26 @@ def test_candidates_are_screened_on_half_the_folds_and_few_are_grown_on_all(fold
     assert told == [(None, speed), *[(2, pytest.approx(3 * speed))] * 5, *[(None, speed)] * 3]
 
 
-def test_calibration_and_levels_grow_no_trees(prepared, monkeypatch):
-    """Held-out margins of the search serve both: 4 inner folds grow once, and then the final trees."""
-    grown = []
-    inner, final = InnerFolds._grow, training.fit.grow
+def test_the_trees_that_answer_are_those_that_calibrated(prepared, monkeypatch):
+    """The 4 inner folds grow once; their mean answers, and their held-out margins calibrate it and give the levels."""
+    grown, found = [], []
+    inner = InnerFolds._grow
 
     def of_folds(folds, chosen, sets, *how):
         grown.append(len(sets))
-        return inner(folds, chosen, sets, *how)
-
-    def of_all(*how):
-        grown.append("final")
-        return final(*how)
+        found.extend(inner(folds, chosen, sets, *how))
+        return found[-1:]
 
     monkeypatch.setattr(InnerFolds, "_grow", of_folds)
-    monkeypatch.setattr(training.fit, "grow", of_all)
-    model = fit_family(prepared.given(prepared.rows()), "cd19_cart", refits=0)
-    assert grown == [4, "final"]
+    rows = prepared.rows()
+    model = fit_family(prepared.given(rows), "cd19_cart", refits=0)
+    assert grown == [4]
     assert 0 < model.parameters["rounds"] <= MAX_ROUNDS
+    each = [b.predict(rows.matrix, raw_score=True, num_iteration=n) for b, n in found[0].grown]
+    assert len(each) == 4
+    assert model.booster.predict(rows.matrix, raw_score=True) == pytest.approx(
+        np.mean(each, axis=0), abs=1e-9
+    )
     assert model.calibration.slope > 0
 
 
