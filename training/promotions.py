@@ -152,44 +152,6 @@ def verify(*, tracking_uri: str = DEFAULT_TRACKING_URI, store_url: str | None = 
     return problems
 
 
-def model_at(
-    name: str,
-    moment: datetime,
-    *,
-    tracking_uri: str = DEFAULT_TRACKING_URI,
-    store_url: str | None = None,
-) -> Entry:
-    """The decision that was in force for a name at an aware time: its version, digest and feature digest.
-
-    Raises:
-        ModelError: nobody answered then.
-    """
-    from training.champion_ledger import CHANGING, stamp
-
-    when = stamp(moment)
-    entries = open_store(tracking_uri, store_url).entries(name)
-    decided = [entry for entry in entries if entry.action in CHANGING and entry.time <= when]
-    if not decided:
-        raise ModelError(f"{name} had no champion at {when}")
-    return decided[-1]
-
-
-def load_at(
-    name: str,
-    moment: datetime,
-    *,
-    tracking_uri: str = DEFAULT_TRACKING_URI,
-    store_url: str | None = None,
-) -> Loaded:
-    """The model that answered for a name at an aware time, to compute its predictions again.
-
-    Raises:
-        ModelError: nobody answered then, or the version is gone, altered or made for other features.
-    """
-    entry = model_at(name, moment, tracking_uri=tracking_uri, store_url=store_url)
-    return load_decided(name, entry.version, entry.digest, tracking_uri=tracking_uri)
-
-
 def load_champions_at(
     moment: datetime,
     *,

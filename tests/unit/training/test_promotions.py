@@ -16,7 +16,7 @@ from serving.scorer import Scorer
 from tests.toy_models import tree_model
 from training.champions import list_models, load_champions, load_registered, load_uri, open_store
 from training.kept import EVIDENCE
-from training.promotions import history, load_at, model_at, promote, rollback, verify
+from training.promotions import history, load_champions_at, promote, rollback, verify
 from training.registry import load_alias, set_alias, version_tags, versions
 
 pytestmark = pytest.mark.xdist_group("promotions")
@@ -254,18 +254,16 @@ def test_a_past_prediction_is_computed_again_from_the_ledger(served):
     time.sleep(0.01)
     promote(NAME, "2", "more inputs", tracking_uri=served)
     assert answer() != earlier
-    entry = model_at(NAME, then, tracking_uri=served)
-    assert (entry.version, entry.action) == ("1", "promote")
-    again, info = load_at(NAME, then, tracking_uri=served)
-    assert (info.version, info.digest) == (entry.version, entry.digest)
-    assert Scorer({"cd19_cart": (again, info)}).score(BODY)["risks"] == earlier
+    again = load_champions_at(then, tracking_uri=served)
+    assert [info.version for _, info in again.values()] == ["1"]
+    assert Scorer(again).score(BODY)["risks"] == earlier
 
 
 def test_before_the_first_promotion_nobody_answered(served):
-    with pytest.raises(ModelError, match="had no champion at 2000-01-01T00:00:00"):
-        model_at(NAME, datetime(2000, 1, 1, tzinfo=UTC), tracking_uri=served)
-    later = datetime.now(UTC) + timedelta(days=1)
-    assert model_at(NAME, later, tracking_uri=served).version == "1"
+    with pytest.raises(ModelError, match="no champion at 2000-01-01T00:00:00"):
+        load_champions_at(datetime(2000, 1, 1, tzinfo=UTC), tracking_uri=served)
+    later = load_champions_at(datetime.now(UTC) + timedelta(days=1), tracking_uri=served)
+    assert [info.version for _, info in later.values()] == ["1"]
 
 
 # ---- the mirror in MLflow
