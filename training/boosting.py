@@ -147,8 +147,7 @@ class InnerFolds:
     def _pair(self, whole: lightgbm.Dataset, k: int) -> _Fold:
         learn, held = np.flatnonzero(self.fold != k), np.flatnonzero(self.fold == k)
         inside = whole.subset(learn.tolist()).construct()
-        # as heavy as all rows together: lambda then shrinks a leaf here as much as in the final fit, and the rounds
-        # and the calibration found here fit its trees
+        # as heavy as all rows together: lambda then shrinks a leaf as much as in a refit of all patients
         inside.set_weight(
             self.training.weight[learn] * self.training.weight.sum() / self.training.weight[learn].sum()
         )

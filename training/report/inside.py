@@ -111,11 +111,13 @@ def _predictor(
 
 def recipe(logged: Logged, wording: Wording) -> Section:
     """How the version was made: steps, parameters, calibration, versions of programs, digests."""
-    model = logged.model
+    model, within = logged.model, logged.model.calibration.within
     facts: list[tuple[str, Cell]] = [
         ("strategy", text_cell(wording.text(f"answer.model_type.{model.strategy}"))),
         ("intercept", model_cell("calibration.intercept", model.calibration.intercept, wording)),
         ("slope", model_cell("calibration.slope", model.calibration.slope, wording)),
+        ("within_intercept", model_cell("calibration.within.intercept", within.intercept, wording)),
+        ("within_slope", model_cell("calibration.within.slope", within.slope, wording)),
         (
             "local_sd",
             model_cell("interval.levels.local_sd", model.interval.levels.local_sd, wording, "ratio"),
