@@ -37,8 +37,8 @@ COLUMNS = ("therapy", "patients", "events", "odds_before", "odds_after", "sd_bef
 class Learning:
     """What further cases taught a version.
 
-    table: per therapy its new patients, those of them with severe CRS, the factor on the published odds and the sd of
-    its log before and after. known: patients left out, since the version had learned from them.
+    table: per therapy its new patients, those of them with severe CRS, the factor on the odds that offset and trees say
+    and the sd of its log before and after. known: patients left out, since the version had learned from them.
     """
 
     registered: Registered
@@ -62,7 +62,7 @@ class Learning:
     def to_text(self) -> str:
         """What moved, the notes, and what was registered."""
         told = [
-            f"{row.therapy}: {row.patients} patients, {row.events} severe; published odds x {row.odds_before:.2f} "
+            f"{row.therapy}: {row.patients} patients, {row.events} severe; odds x {row.odds_before:.2f} "
             f"(sd of the log {row.sd_before:.2f}) -> x {row.odds_after:.2f} ({row.sd_after:.2f})"
             for row in self.table.itertuples()
         ]
