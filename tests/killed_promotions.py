@@ -24,7 +24,11 @@ from types import FrameType
 from typing import Any
 
 NAME = "crsrisk-cd19_cart"
-OURS = ("champion_store.py", "promotions.py", "champions.py", "registry.py")
+ROOT = Path(__file__).parents[1]
+OURS = {
+    str(ROOT / "training" / name)
+    for name in ("champion_store.py", "promotions.py", "champions.py", "registry.py")
+}
 STEPS = ("open_store", "mirror", "load_whole", "_judged", "_decision")
 STATEMENTS = ("execute", "executemany", "commit", "rollback")
 RESAMPLES = 50  # of the gate's intervals: this is not about them
@@ -35,8 +39,7 @@ class Driver:
 
     def __init__(self, folder: Path) -> None:
         self.told = folder / "points.json"
-        root = Path(__file__).parents[1]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.killed_promotions"],
             stdin=subprocess.PIPE,
@@ -80,7 +83,7 @@ class Points:
         """What `sys.setprofile` calls."""
         if event in ("call", "return"):
             file, name = frame.f_code.co_filename, frame.f_code.co_name
-            if file.endswith(OURS) or ("psycopg" in file and name in STATEMENTS):
+            if file in OURS or ("psycopg" in file and name in STATEMENTS):
                 self.reach(f"{event} {name}")
         elif getattr(argument, "__name__", "") in STATEMENTS and isinstance(
             getattr(argument, "__self__", None), sqlite3.Cursor | sqlite3.Connection
