@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from training.design import Design
+from training.design import KEY, Design
 from training.model import Calibration
 from training.offset import Start, Within, sigmoid
 
@@ -47,8 +48,9 @@ def within_line(
 ) -> Within:
     """How much sooner severe CRS comes where trees say more, from held-out patients who became severe.
 
-    A logistic regression of rows that are severe until the end of the window: whether severe CRS came within the
-    horizon, on the held-out value of the trees, with `start.within` as offset.
+    A logistic regression among those who are severe until the end of the window: whether severe CRS came within a
+    shorter horizon, on the held-out value of the trees, with `start.within` as offset. A row counts as the rest of its
+    window does, whose weight stands for those who were not followed until they became severe.
 
     Args:
         rows: labelled rows, n.
@@ -57,9 +59,11 @@ def within_line(
         weight: how much a row counts, shape (n,); scaled so that their sum is the number of patients.
         among: the line of all families, which a family's own starts from; None: no line.
     """
-    window = [rows.rows[name] for name in ("course_id", "dose", "landmark_hours")]
-    in_window = rows.rows["severe"].groupby(window).transform("max").to_numpy() == 1
-    used = np.flatnonzero(in_window & np.isfinite(start.within))
+    rest = rows.rows["rest_of_window"].to_numpy(dtype=bool)
+    window = [rows.rows[name] for name in KEY]
+    of_severe = pd.Series(np.where(rest, weight * rows.severe, 0.0), index=rows.rows.index)
+    weight = of_severe.groupby(window).transform("max").to_numpy()
+    used = np.flatnonzero((weight > 0.0) & ~rest)
     centre, sd = (Within(), WITHIN_SD) if among is None else (among, FAMILY_SD)
     if len(used) == 0:
         return centre

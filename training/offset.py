@@ -22,6 +22,7 @@ from scipy.special import betaincinv, log_expit
 
 from crsrisk.priors import prior
 from crsrisk.therapies import Therapy, therapy, window_hours
+from training.horizons import planned_window_ends
 
 ONSET_TO_SEVERE_HOURS = 24.0  # our convention, no source: severe CRS about a day after its onset
 CLASS_ONSET_HOURS = {
@@ -64,8 +65,8 @@ class Within:
 class Start:
     """Log odds of n rows before their values are looked at, shape (n,) each.
 
-    window: of severe CRS between the landmark and the end of the dose's window. within: given that, of it within the
-    row's horizon; infinite for the rest of the window.
+    window: of severe CRS between the landmark and the end of the dose's window, as the schedule plans it. within: given
+    that, of it within the row's horizon; infinite for the rest of the window.
     """
 
     window: NDArray[np.float64]
@@ -200,16 +201,18 @@ class OffsetSpec:
         horizon: NDArray[np.float64],
         extra: Mapping[str, Therapy] | None,
     ) -> NDArray[np.float64]:
-        """Of each row: published rate, share of onsets before it, in its horizon, onsets behind, share left."""
+        """Of each row: published rate, share of onsets before it, in its horizon, onsets behind, in its window."""
         names = np.asarray(therapies, dtype=object)
+        until = landmark + horizon
+        ends = np.maximum(planned_window_ends(therapies, dose, landmark, extra), until)
         result = np.empty((5, len(names)))
         for key in dict.fromkeys(names.tolist()):
             mine = np.flatnonzero(names == key)
             base = self.rate_of(key, extra)
             shares = self.shares_of(key, base.class_)
             start = shares.earlier(dose[mine], landmark[mine])
-            end = shares.earlier(dose[mine], landmark[mine] + horizon[mine])
-            last = shares.earlier(dose[mine], np.full(len(mine), np.inf))
+            end = shares.earlier(dose[mine], until[mine])
+            last = shares.earlier(dose[mine], ends[mine])
             result[:, mine] = np.broadcast_arrays(
                 base.rate, start, end - start, float(shares.onsets), last - start
             )

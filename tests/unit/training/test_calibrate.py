@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crsrisk.therapies import therapies
 from training.calibrate import LEAST_SLOPE, recalibrate, within_line
 from training.design import Design
-from training.offset import Start, Within, sigmoid
+from training.horizons import expand, planned_window_ends
+from training.offset import OffsetSpec, Start, Within, sigmoid
 
 
 def made(slope: float, n: int, seed: int = 0):
@@ -54,6 +56,7 @@ def followed(n, slope, seed=1):
             "course_id": np.repeat(np.arange(n), 2),
             "dose": 1,
             "landmark_hours": 24.0,
+            "rest_of_window": np.tile([False, True], n),
             "severe": np.column_stack([soon, np.ones(n)]).ravel(),
         }
     )
@@ -84,3 +87,47 @@ def test_no_severe_patient_tells_nothing_of_hours():
 
 def test_patients_at_higher_risk_are_never_later():
     assert within_line(*followed(5000, -1.0)).slope == 0.0
+
+
+def windows(key: str, n: int, follow_up: float = np.inf, seed: int = 1):
+    """Severe patients of one therapy at 0 and 24 h; onsets lie as the offset says, so that the true line is none.
+
+    follow_up: mean of an exponential one, in hours; rows that it leaves open are missing and the others weigh more.
+    """
+    rng, spec = np.random.default_rng(seed), OffsetSpec({}, {})
+    end = float(planned_window_ends([key], np.ones(1, dtype=int), np.zeros(1))[0])
+    curve = spec.shares_of(key, therapies()[key].class_)
+    onset = np.interp(
+        rng.random(n) * np.interp(end, curve.knots, curve.before[0]), curve.before[0], curve.knots
+    )
+    left = rng.exponential(follow_up, n) if np.isfinite(follow_up) else np.full(n, np.inf)
+    course, landmark = (x.ravel() for x in np.meshgrid(np.arange(n), [0.0, 24.0], indexing="ij"))
+    at_risk = landmark < onset[course]
+    course, landmark = course[at_risk], landmark[at_risk]
+    row, hours, rest = expand(landmark, np.full(len(landmark), end), (24.0, 72.0, None))
+    course, landmark = course[row], landmark[row]
+    until = np.minimum(onset[course], landmark + hours)
+    seen = until <= left[course]
+    rows = pd.DataFrame(
+        {
+            "patient_id": course, "course_id": course, "dose": 1, "landmark_hours": landmark, "horizon_hours": hours,
+            "rest_of_window": rest, "severe": (onset[course] <= landmark + hours).astype(float), "therapy": key,
+            "weight": np.exp(until / follow_up),
+        }
+    )[seen].reset_index(drop=True)  # fmt: skip
+    made = Design(rows, np.arange(len(rows)), np.empty((len(rows), 0)), ())
+    start = spec.start([key] * len(rows), made.dose, made.landmark, made.horizon)
+    return made, start, rng.normal(0.0, 1.0, n)[rows["course_id"].to_numpy()], made.weight * n / len(rows)
+
+
+@pytest.mark.parametrize("key", ["axi-cel_LBCL3L", "glofit_DLBCL", "tec_MM", "talq_MM"])
+def test_no_line_is_found_where_onsets_lie_as_the_offset_says(key):
+    """tec_MM and talq_MM give the next dose before 168 h: their windows end there."""
+    found = within_line(*windows(key, 3000))
+    assert found.intercept == pytest.approx(0.0, abs=0.12)
+    assert found.slope == pytest.approx(0.0, abs=0.12)
+
+
+def test_late_onsets_that_few_were_followed_to_weigh_more():
+    found = within_line(*windows("axi-cel_LBCL3L", 6000, follow_up=150.0))
+    assert found.intercept == pytest.approx(0.0, abs=0.1)

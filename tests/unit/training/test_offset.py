@@ -5,6 +5,7 @@ import pytest
 
 from crsrisk.priors import prior
 from crsrisk.therapies import therapy
+from training.horizons import planned_window_ends
 from training.offset import (
     PSEUDO_ONSETS,
     OffsetSpec,
@@ -171,3 +172,23 @@ def test_onsets_of_a_class_move_and_narrow_the_curves_of_its_therapies():
     own = therapy_timing(late, np.full(3, 48.0), 24.0)
     assert 1.0 < own.factor < late.factor
     assert therapy_timing(late, np.empty(0), 24.0) == late
+
+
+def test_the_rest_of_a_window_that_the_next_dose_cuts_holds_all_that_the_window_holds():
+    landmark = np.array([0.0, 24.0, 48.0])
+    keys, dose = ["tec_MM"] * 3, np.ones(3, dtype=int)
+    ends = planned_window_ends(keys, dose, landmark)
+    assert (ends < 168.0).all()
+    rest = OffsetSpec({}, {}).start(keys, dose, landmark, ends - landmark)
+    near = OffsetSpec({}, {}).start(keys, dose, landmark, (ends - landmark) / 2)
+    assert (rest.within > 30.0).all()
+    assert np.isfinite(near.within).all()
+    assert near.window == pytest.approx(rest.window)
+    assert rest.log_odds() == pytest.approx(rest.window)
+
+
+def test_a_window_longer_than_planned_holds_the_onsets_up_to_its_end():
+    landmark, hours = np.zeros(2), np.array([72.0, 168.0])
+    found = OffsetSpec({}, {}).start(["tec_MM"] * 2, np.ones(2, dtype=int), landmark, hours)
+    assert found.window[1] > found.window[0]
+    assert (found.within > 30.0).all()
