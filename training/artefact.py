@@ -175,33 +175,26 @@ def _model(stored: Mapping[str, Any], texts: Mapping[str, str]) -> RiskModel:
             seed=stored["seed"],
             simulated=stored["simulated"],
             notes=tuple(stored["notes"]),
-            policy=_policy(stored.get("policy", {})),
-            applicability=_applicability(stored.get("applicability", {})),
+            policy={str(name): float(value) for name, value in stored["policy"].items()},
+            applicability=_applicability(stored["applicability"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
-        raise ModelError(f"{MODEL} lacks or misnames a field ({wrong}); load another version") from None
+        raise ModelError(
+            f"{MODEL} lacks or misnames a field ({wrong}): it is damaged or was made by an earlier crsrisk; "
+            "load another version or train again"
+        ) from None
 
 
 def _interval(stored: Mapping[str, Any]) -> IntervalSpec:
-    """The interval; versions made before therapies had levels of their own hold spreads alone."""
-    if "levels" not in stored:
-        spreads = {key: TherapyShift(0.0, sd, 0, 0) for key, sd in stored["intercept_sd"].items()}
-        return IntervalSpec(level=stored["level"], levels=Levels(0.0, spreads))
     levels = stored["levels"]
     shifts = {key: TherapyShift(**shift) for key, shift in levels["shifts"].items()}
-    return IntervalSpec(level=stored["level"], levels=Levels(levels["local_sd"], shifts))
-
-
-def _policy(stored: Mapping[str, Any]) -> dict[str, float]:
-    """How CRS was treated in training; versions made before it was kept have none."""
-    return {str(name): float(value) for name, value in stored.items()}
+    return IntervalSpec(level=stored["level"], levels=Levels(**{**levels, "shifts": shifts}))
 
 
 def _applicability(stored: Mapping[str, Any]) -> Applicability:
-    """What training patients were like; versions made before it was kept do not say."""
     return Applicability(
-        tuple(Known(*numbers) for numbers in stored.get("known", ())),
-        {str(name): (float(low), float(high)) for name, (low, high) in stored.get("ranges", {}).items()},
+        tuple(Known(*numbers) for numbers in stored["known"]),
+        {str(name): (float(low), float(high)) for name, (low, high) in stored["ranges"].items()},
     )
 
 

@@ -18,7 +18,7 @@ from training.fit_input import FitInput, offset_spec, start_of
 from training.horizons import DEFAULT_HORIZONS
 from training.model import Calibration, IntervalSpec, RiskModel, Strategy
 from training.offset import OffsetSpec, logit
-from training.pooling import LevelData, Levels, pooled_levels
+from training.pooling import VALUES_SD, LevelData, Levels, pooled_levels
 from training.shared import SharedTrees, grow_shared, unshared
 from training.stack import stacked
 from training.tune import Tuned, tune, untuned
@@ -131,7 +131,7 @@ def _base_rates(untrained: RiskModel, mine: Design, offset: Array) -> RiskModel:
     return replace(
         untrained,
         calibration=Calibration(intercept=0.0, slope=1.0, events=untrained.n_events),
-        interval=IntervalSpec(levels=_levels(untrained.offset, mine, offset, offset)),
+        interval=IntervalSpec(levels=_levels(untrained.offset, mine, offset, offset, values_sd=0.0)),
     )
 
 
@@ -170,7 +170,15 @@ def _grown(
     return replace(
         untrained,
         calibration=calibration,
-        interval=IntervalSpec(levels=_levels(untrained.offset, own.design, calibrated, start.log_odds())),
+        interval=IntervalSpec(
+            levels=_levels(
+                untrained.offset,
+                own.design,
+                calibrated,
+                start.log_odds(),
+                values_sd=0.0 if text is None else VALUES_SD,
+            )
+        ),
         booster_text=text,
         bootstrap_texts=_refitted(shared, family, own, tuned, refits if text else 0, seed, progress),
         parameters={**tuned.chosen, **used},
@@ -189,17 +197,18 @@ def _refitted(
     """Shared and family trees grown again on bootstrap samples of all patients, as many as `refits`."""
     if not refits:
         return ()
-    whole, params = dataset(own), parameters(tuned.chosen, own.monotone, seed)
-    everyone = dataset(shared.training)
+    everyone = dataset(shared.training) if shared.rounds[family].rounds else None
+    whole = dataset(own) if tuned.rounds.rounds else None
+    params = parameters(tuned.chosen, own.monotone, seed)
     mine = (shared.training.design.rows["family"] == family).to_numpy()
     rng = np.random.default_rng(seed)
     found = []
     for k in range(refits):
         drawn = drawn_patients(shared.training.design, rng)
         parts = []
-        if shared.rounds[family].rounds:
+        if everyone is not None:
             parts.append(shared.refit(family, everyone, shared.training.weight * drawn))
-        if tuned.rounds.rounds:
+        if whole is not None:
             parts.append(refit(whole, params, tuned.rounds.rounds, own.weight * drawn[mine]))
         found.append(str(stacked(parts)))
         if progress is not None:
@@ -232,14 +241,13 @@ def _best(
     return min(found, key=lambda pair: pair[1].rounds.loss)
 
 
-def _levels(spec: OffsetSpec, mine: Design, log_odds: Array, published: Array) -> Levels:
+def _levels(spec: OffsetSpec, mine: Design, log_odds: Array, published: Array, *, values_sd: float) -> Levels:
     """Levels of the therapies seen; the longest view of each dose counts, so that an onset is used once.
 
-    log_odds: calibrated, of the rows of `mine`.
+    log_odds: calibrated, of the rows of `mine`. published: before values are looked at.
     """
-    return pooled_levels(
-        level_data(mine, log_odds, published), {key: rate.logit_sd for key, rate in spec.rates.items()}
-    )
+    prior_sd = {key: rate.logit_sd for key, rate in spec.rates.items()}
+    return pooled_levels(level_data(mine, log_odds, published), prior_sd, values_sd=values_sd)
 
 
 def level_data(mine: Design, log_odds: Array, published: Array) -> LevelData:

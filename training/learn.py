@@ -22,7 +22,7 @@ from training.design import Design
 from training.fit import level_data
 from training.fit_input import start_of
 from training.model import RiskModel
-from training.pooling import TherapyShift, learned
+from training.pooling import LevelData, TherapyShift, before_outcomes, learned
 
 if TYPE_CHECKING:
     from training.champion_store import ChampionStore
@@ -38,7 +38,8 @@ class Learning:
     """What further cases taught a version.
 
     table: per therapy its new patients, those of them with severe CRS, the factor on the odds that offset and trees say
-    and the sd of its log before and after. known: patients left out, since the version had learned from them.
+    and the sd of its log before their outcomes and after. known: patients left out, since the version had learned from
+    them.
     """
 
     registered: Registered
@@ -78,14 +79,8 @@ def learned_model(model: RiskModel, new: Design, extra: Mapping[str, Therapy]) -
         new: labelled rows of its family, of patients it has not learned from.
         extra: therapies outside the catalogue.
     """
+    levels = learned(model.interval.levels, *_told(model, new, extra))
     keys = [str(key) for key in dict.fromkeys(new.rows["therapy"].tolist())]
-    start = start_of(model.offset, new, extra)
-    margins = model.margins(new.matrix, start)
-    c = model.calibration
-    prior_sd = {key: model.offset.rate_of(key, extra).logit_sd for key in keys}
-    levels = learned(
-        model.interval.levels, level_data(new, c.intercept + c.slope * margins, start.log_odds()), prior_sd
-    )
     counts = new.rows.groupby("therapy")["patient_id"].nunique()
     seen = {key: model.therapies_seen.get(key, 0) + int(counts.get(key, 0)) for key in keys}
     return replace(
@@ -95,6 +90,15 @@ def learned_model(model: RiskModel, new: Design, extra: Mapping[str, Therapy]) -
         n_events=model.n_events + new.severe_patients(),
         therapies_seen={**model.therapies_seen, **seen},
     )
+
+
+def _told(model: RiskModel, new: Design, extra: Mapping[str, Therapy]) -> tuple[LevelData, dict[str, float]]:
+    """What the rows tell about levels, and the sd of the logit of each therapy's published rate."""
+    start, c = start_of(model.offset, new, extra), model.calibration
+    log_odds = c.intercept + c.slope * model.margins(new.matrix, start)
+    keys = dict.fromkeys(new.rows["therapy"].tolist())
+    prior_sd = {str(key): model.offset.rate_of(str(key), extra).logit_sd for key in keys}
+    return level_data(new, log_odds, start.log_odds()), prior_sd
 
 
 def learn_and_register(
@@ -207,8 +211,9 @@ def _note(model: RiskModel, new: Design, info: ModelInfo) -> str:
 
 def _table(before: RiskModel, after: RiskModel, new: Design, extra: Mapping[str, Therapy]) -> pd.DataFrame:
     lines = []
+    known = before_outcomes(before.interval.levels, *_told(before, new, extra))
     for key, rows in new.rows.groupby("therapy"):
-        old: TherapyShift = before.level_of(str(key), extra)
+        old = known[str(key)]
         now: TherapyShift = after.level_of(str(key), extra)
         severe = rows.loc[rows["severe"] == 1, "patient_id"].nunique()
         counts = (int(rows["patient_id"].nunique()), int(severe))

@@ -53,7 +53,7 @@ class IntervalSpec:
     """
 
     level: float = 0.90
-    levels: Levels = field(default_factory=lambda: Levels(0.0, {}))
+    levels: Levels = field(default_factory=lambda: Levels(0.0, 0.0, {}))
 
     @property
     def z(self) -> float:

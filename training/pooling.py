@@ -8,7 +8,7 @@ with few patients stays near its prior and one with many speaks for itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot, sqrt
 
 import numpy as np
@@ -26,7 +26,7 @@ VALUES_SD = 0.5
 
 @dataclass(frozen=True)
 class TherapyShift:
-    """How far the level of a therapy lies from its published rate, on the log odds of the risk.
+    """How far the level of a therapy lies from what offset and trees say, on the log odds of the risk.
 
     mean, sd: of the posterior. patients, events: with this therapy in the training data.
     """
@@ -39,9 +39,14 @@ class TherapyShift:
 
 @dataclass(frozen=True)
 class Levels:
-    """Shifts by therapy, and the spread between published and local rates (log odds)."""
+    """Shifts by therapy, and how far levels spread before any outcome (log odds).
+
+    local_sd: between published and local rates. values_sd: of how far the values of a therapy's patients move its mean
+    risk; 0 without trees.
+    """
 
     local_sd: float
+    values_sd: float
     shifts: Mapping[str, TherapyShift]
 
 
@@ -61,16 +66,16 @@ class LevelData:
     patient: NDArray[np.object_]
 
 
-def pooled_levels(data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
+def pooled_levels(data: LevelData, prior_sd: Mapping[str, float], *, values_sd: float) -> Levels:
     """Levels of all therapies in the data.
 
     Args:
         data: rows of one family.
         prior_sd: sd of the logit of each therapy's published rate.
+        values_sd: see `Levels`.
     """
-    keys = [str(key) for key in dict.fromkeys(data.therapy.tolist())]
-    rows = {key: np.flatnonzero(data.therapy == key) for key in keys}
-    published = {key: _published(data, rows[key]) for key in keys}
+    rows = _by_therapy(data)
+    published = {key: _published(data, mine, values_sd) for key, mine in rows.items()}
     best, best_score, found = 0.0, -np.inf, {}
     for local in LOCAL_SDS.tolist():
         posterior = {
@@ -80,8 +85,8 @@ def pooled_levels(data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
         score = sum(evidence for _, _, evidence in posterior.values()) - 0.5 * (local / LOCAL_SD_SCALE) ** 2
         if score > best_score + 1e-9:
             best, best_score, found = local, score, posterior
-    shifts = {key: _shift(data, rows[key], *found[key][:2]) for key in keys}
-    return Levels(local_sd=best, shifts=shifts)
+    shifts = {key: _shift(data, mine, *found[key][:2]) for key, mine in rows.items()}
+    return Levels(local_sd=best, values_sd=values_sd, shifts=shifts)
 
 
 def learned(levels: Levels, data: LevelData, prior_sd: Mapping[str, float]) -> Levels:
@@ -90,24 +95,38 @@ def learned(levels: Levels, data: LevelData, prior_sd: Mapping[str, float]) -> L
     data: rows of the new patients, with the log odds before any shift.
     """
     shifts = dict(levels.shifts)
-    for key in (str(key) for key in dict.fromkeys(data.therapy.tolist())):
-        rows = np.flatnonzero(data.therapy == key)
-        before = shifts.get(key)
-        if before is None:
-            mean, sd = _published(data, rows)
-            before = TherapyShift(mean, hypot(prior_sd[key], levels.local_sd, sd), 0, 0)
-        mean, sd, _ = _posterior(data, rows, before.mean, before.sd)
-        new = _shift(data, rows, mean, sd)
-        shifts[key] = TherapyShift(mean, sd, before.patients + new.patients, before.events + new.events)
-    return Levels(levels.local_sd, shifts)
+    before, rows = before_outcomes(levels, data, prior_sd), _by_therapy(data)
+    for key, old in before.items():
+        mean, sd, _ = _posterior(data, rows[key], old.mean, old.sd)
+        new = _shift(data, rows[key], mean, sd)
+        shifts[key] = TherapyShift(mean, sd, old.patients + new.patients, old.events + new.events)
+    return replace(levels, shifts=shifts)
+
+
+def before_outcomes(
+    levels: Levels, data: LevelData, prior_sd: Mapping[str, float]
+) -> dict[str, TherapyShift]:
+    """Level of each therapy of further patients before their outcomes: what was known, or what their values say."""
+    found = {}
+    for key, rows in _by_therapy(data).items():
+        known = levels.shifts.get(key)
+        if known is None:
+            mean, sd = _published(data, rows, levels.values_sd)
+            known = TherapyShift(mean, hypot(prior_sd[key], levels.local_sd, sd), 0, 0)
+        found[key] = known
+    return found
 
 
 def unseen(levels: Levels, prior_sd: float) -> TherapyShift:
-    """The level of a therapy that the data do not hold: its published rate, as far as rates travel."""
-    return TherapyShift(0.0, hypot(prior_sd, levels.local_sd, VALUES_SD), 0, 0)
+    """The level of a therapy that the data do not hold: no shift, as far as rates travel and values move its mean."""
+    return TherapyShift(0.0, hypot(prior_sd, levels.local_sd, levels.values_sd), 0, 0)
 
 
-def _published(data: LevelData, rows: NDArray[np.int64]) -> tuple[float, float]:
+def _by_therapy(data: LevelData) -> dict[str, NDArray[np.int64]]:
+    return {str(key): np.flatnonzero(data.therapy == key) for key in dict.fromkeys(data.therapy.tolist())}
+
+
+def _published(data: LevelData, rows: NDArray[np.int64], values_sd: float) -> tuple[float, float]:
     """Mean and sd of the shift at which the mean risk of a therapy is the published one.
 
     A publication tells the mean risk of a product's patients, not the risk of a patient with given values: where trees
@@ -125,9 +144,10 @@ def _published(data: LevelData, rows: NDArray[np.int64]) -> tuple[float, float]:
         if abs(step) < 1e-12:
             break
     spread = float(np.average((risk - mean) ** 2, weights=weight)) / (mean * (1.0 - mean)) ** 2
-    variance = max(spread, 1.0) / len(rows)  # one patient's risk may well be twice or half the mean
-    trust = VALUES_SD**2 / (VALUES_SD**2 + variance)
-    return trust * moved, VALUES_SD * sqrt(1.0 - trust)
+    patients = len(set(data.patient[rows].tolist()))
+    variance = max(spread, 1.0) / patients  # one patient's risk may well be twice or half the mean
+    trust = values_sd**2 / (values_sd**2 + variance)
+    return trust * moved, values_sd * sqrt(1.0 - trust)
 
 
 def _shift(data: LevelData, rows: NDArray[np.int64], mean: float, sd: float) -> TherapyShift:

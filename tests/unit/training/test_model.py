@@ -126,7 +126,7 @@ def test_a_model_without_trees_gives_the_shifted_base_rate_and_no_contributions(
 
 def test_a_therapy_never_seen_gets_the_wider_interval_of_its_prior():
     model = tree_model()
-    levels = Levels(0.0, {"axi-cel_LBCL3L": TherapyShift(0.0, 0.05, 90, 9)})
+    levels = Levels(0.0, 0.0, {"axi-cel_LBCL3L": TherapyShift(0.0, 0.05, 90, 9)})
     known = replace(model, interval=IntervalSpec(levels=levels))
     narrow = known.predict(table(model, 5))
     wide = model.predict(table(model, 5))
@@ -137,7 +137,7 @@ def test_a_therapy_never_seen_gets_the_wider_interval_of_its_prior():
 
 def test_the_level_of_a_therapy_moves_its_risk_and_stands_in_the_base():
     model = tree_model()
-    levels = Levels(0.0, {"axi-cel_LBCL3L": TherapyShift(0.4, 0.1, 90, 9)})
+    levels = Levels(0.0, 0.0, {"axi-cel_LBCL3L": TherapyShift(0.4, 0.1, 90, 9)})
     plain, moved = (
         model.predict(table(model, 5)),
         replace(model, interval=IntervalSpec(levels=levels)).predict(table(model, 5)),

@@ -63,13 +63,8 @@ def test_a_model_keeps_the_policy_of_the_patients_it_learned_from(trained, treat
     assert load_model(tmp_path / "m") == trained.model
 
 
-def test_a_version_made_before_the_policy_was_kept_has_none(saved_with):
-    assert load_model(saved_with(...)) == tree_model()
-    assert tree_model().policy == {}
-
-
-@pytest.mark.parametrize("policy", ["often", {"courses": "many"}, None])
-def test_a_policy_that_is_no_table_of_numbers_is_refused(saved_with, policy):
+@pytest.mark.parametrize("policy", [..., "often", {"courses": "many"}, None])
+def test_a_policy_that_is_missing_or_no_table_of_numbers_is_refused(saved_with, policy):
     folder = saved_with(policy)
     with pytest.raises(ModelError, match="lacks or misnames a field"):
         load_model(folder)
