@@ -116,14 +116,17 @@ def recipe(logged: Logged, wording: Wording) -> Section:
         ("strategy", text_cell(wording.text(f"answer.model_type.{model.strategy}"))),
         ("intercept", model_cell("calibration.intercept", model.calibration.intercept, wording)),
         ("slope", model_cell("calibration.slope", model.calibration.slope, wording)),
-        ("within_intercept", model_cell("calibration.within.intercept", within.intercept, wording)),
-        ("within_slope", model_cell("calibration.within.slope", within.slope, wording)),
         (
             "local_sd",
             model_cell("interval.levels.local_sd", model.interval.levels.local_sd, wording, "ratio"),
         ),
         ("interval", model_cell("interval.level", model.interval.level, wording, "share")),
     ]
+    if model.booster_text is not None:
+        facts[3:3] = [
+            ("within_intercept", model_cell("calibration.within.intercept", within.intercept, wording)),
+            ("within_slope", model_cell("calibration.within.slope", within.slope, wording)),
+        ]
     rows: list[tuple[Cell, ...]] = [(text_cell(wording.text(f"recipe.{key}")), cell) for key, cell in facts]
     named = {
         "digest": logged.version["digest"],

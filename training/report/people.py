@@ -47,7 +47,7 @@ def flow(logged: Logged, wording: Wording) -> Section:
 
 
 def therapies(logged: Logged, wording: Wording) -> Section:
-    """Patients by therapy, and how far each therapy's level lies from its published rate."""
+    """Patients by therapy, published rates, and the shift of each therapy on top of base rate and trees."""
     blocks: list[Block] = []
     table = logged.table("therapies")
     if table is None:
