@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crsrisk.cohort import Cohort
 from crsrisk.errors import NotEnoughDataError
@@ -183,25 +184,38 @@ def evaluate_registered(
         ModelError: no such version, or its files can't be trusted.
         NotEnoughDataError: no labelled rows of the model's family.
     """
+    from training.champions import load_uri, open_store
+    from training.gate_kept import known_patients
     from training.registry import versions
-    from training.track import load_uri
 
     model, info = load_uri(uri, tracking_uri=tracking_uri, store_url=store_url)
-    learned_from = next(
-        (
-            v["dataset_digest"]
-            for v in versions(tracking_uri)
-            if (v["name"], v["version"]) == (info.name, info.version)
-        ),
-        "",
-    )
     found = evaluate_model(
         model, info, cohort, thresholds=thresholds, resamples=resamples, seed=seed, progress=progress
     )
-    if learned_from == found.dataset_digest:
-        told = "This is the cohort that the model learned from: the numbers are too good, use other patients."
-        found = replace(found, notes=(told, *found.notes))
-    return found
+    learned_from = {(v["name"], v["version"]): v["dataset_digest"] for v in versions(tracking_uri)}
+    if learned_from.get((info.name, info.version)) == found.dataset_digest:
+        return replace(found, notes=(SAME_COHORT, *found.notes))
+    patients = found.detail["patient_id"].drop_duplicates()
+    store = open_store(tracking_uri, store_url)
+    known = known_patients(patients, info.name, info.version, store, tracking_uri=tracking_uri)
+    return replace(found, notes=(*_known(known), *found.notes))
+
+
+SAME_COHORT = "This is the cohort that the model learned from: the numbers are too good, use other patients."
+
+
+def _known(known: NDArray[np.bool_] | None) -> tuple[str, ...]:
+    if known is None:
+        return (
+            "Whether the model learned from any of these patients can't be told: the version kept no list of them "
+            "under the key of this store.",
+        )
+    if not known.any():
+        return ()
+    return (
+        f"{int(known.sum())} of {len(known)} patients have the id of a patient whom the model learned from: where they "
+        "are the same the numbers are too good, leave them out.",
+    )
 
 
 def evaluate_model(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from crsrisk.errors import ModelError
 from training.gate_evidence import Leaks, Pseudonyms, read_evidence
 from training.gate_pairs import Side
@@ -13,6 +15,24 @@ from training.registry import run_table, version_tags
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from training.champion_store import ChampionStore
+
+
+def known_patients(
+    patients: pd.Series, name: str, version: str, store: ChampionStore, *, tracking_uri: str
+) -> NDArray[np.bool_] | None:
+    """Which of these patients a version learned from, shape (n,); None when it kept no list that this store can read.
+
+    Raises:
+        ModelError: no such version, or its list was altered since.
+    """
+    pseudonyms = Pseudonyms(store.pseudonym_key())
+    side = kept_side(name, version, pseudonyms, tracking_uri=tracking_uri)
+    if side.seen is None:
+        return None
+    return np.isin(pseudonyms.column(patients, "patient"), sorted(side.seen))
 
 
 def kept_side(name: str, version: str, pseudonyms: Pseudonyms, *, tracking_uri: str) -> Side:

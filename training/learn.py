@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from math import exp
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from crsrisk.cohort import Cohort
@@ -117,6 +116,7 @@ def learn_and_register(
         NotEnoughDataError: no labelled patient of the family that the version does not know.
     """
     from training.champions import load_uri, open_store
+    from training.gate_kept import known_patients
     from training.track import FamilyRun, log_training
 
     model, info = load_uri(address, tracking_uri=tracking_uri)
@@ -128,7 +128,7 @@ def learn_and_register(
         )
     rows = prepared.rows()
     mine = rows.take((rows.rows["family"] == model.family).to_numpy())
-    known = _known(mine, store, info, tracking_uri)
+    known = known_patients(mine.rows["patient_id"], info.name, info.version, store, tracking_uri=tracking_uri)
     new = mine.take(~known) if known is not None else mine
     if len(new) == 0:
         raise NotEnoughDataError(
@@ -154,18 +154,6 @@ UNKNOWN = (
     "Whether any of these patients was in the training data can't be told: the version kept no list of them under the "
     "key of this store. A patient who counts twice makes the levels too sure."
 )
-
-
-def _known(rows: Design, store: ChampionStore, info: ModelInfo, tracking_uri: str) -> np.ndarray | None:
-    """Rows of patients that the version learned from; None when it kept no list that this store can read."""
-    from training.gate_evidence import Pseudonyms
-    from training.gate_kept import kept_side
-
-    pseudonyms = Pseudonyms(store.pseudonym_key())
-    side = kept_side(info.name, info.version, pseudonyms, tracking_uri=tracking_uri)
-    if side.seen is None:
-        return None
-    return np.isin(pseudonyms.column(rows.rows["patient_id"], "patient"), sorted(side.seen))
 
 
 def _kept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -130,6 +131,22 @@ def test_a_hospital_evaluates_the_champion_on_its_own_patients(evaluated, elsewh
 def test_the_cohort_that_it_learned_from_is_pointed_out(registry, small_cohort_folder, tmp_path):
     told = ask("evaluate", small_cohort_folder, "--model", f"models:/{NAME}/1", "--out", tmp_path / "out")
     assert told["notes"][0].startswith("This is the cohort that the model learned from")
+
+
+def test_patients_that_it_learned_from_are_counted(registry, small_cohort_folder, elsewhere, tmp_path):
+    known = pd.read_csv(small_cohort_folder / "courses.csv", dtype="str")["patient_id"]
+    for renamed, expected in ((7, 53), (60, 0)):
+        folder = shutil.copytree(elsewhere, tmp_path / f"cohort{renamed}")
+        courses = pd.read_csv(folder / "courses.csv", dtype="str")
+        courses["patient_id"] = [*(f"new{k}" for k in range(renamed)), *known[: 60 - renamed]]
+        courses.to_csv(folder / "courses.csv", index=False)
+        told = ask("evaluate", folder, "--model", MODEL, "--out", tmp_path / f"out{renamed}")
+        found = [
+            note for note in told["notes"] if "have the id of a patient whom the model learned from" in note
+        ]
+        assert [note.split(" have ")[0] for note in found] == (
+            [f"{expected} of 60 patients"] * bool(expected)
+        )
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_a_registered_model_is_loaded_and_warned_about_on_its_own_training_cohor
     assert told in evaluate_registered(learned, address, **given).notes[0]
     fresh = evaluate_registered(other, address, **given)
     assert not any(told in note for note in fresh.notes)
+    assert "can't be told: the version kept no list of them" in fresh.notes[0]
     assert fresh.model["version"] == registered.info.version
     with pytest.raises(ModelError, match="accepted: models:/NAME/VERSION"):
         evaluate_registered(other, "cd19", **given)
