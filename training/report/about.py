@@ -196,7 +196,7 @@ def population(logged: Logged, wording: Wording) -> str:
 def seen(logged: Logged, wording: Wording) -> str:
     """Therapies that it learned from."""
     keys = sorted(logged.model.therapies_seen)
-    return wording.list([wording.name("therapy", key) for key in keys]) or wording.text("number.none")
+    return wording.list([wording.therapy(key) for key in keys]) or wording.text("number.none")
 
 
 def unevaluated(logged: Logged, wording: Wording) -> list[str]:

@@ -58,7 +58,7 @@ def level_name(group: str, level: str, wording: Wording) -> str:
     if level in (SUPPRESSED, UNKNOWN):
         return wording.text(f"level.{level}")
     if group == "therapy":
-        return wording.name("therapy", level)
+        return wording.therapy(level)
     return wording.said(level)[0] if group == "age_band" else wording.word("level", level)
 
 

@@ -64,7 +64,7 @@ def therapies(logged: Logged, wording: Wording) -> Section:
                 if small
                 else [count_cell("therapies", place, row, c, wording) for c in ("patients", "events")]
             )
-            lines.append((text_cell(wording.name("therapy", row["therapy"])), *counts))
+            lines.append((text_cell(wording.therapy(row["therapy"])), *counts))
         heads = [wording.text(f"column.{name}") for name in ("therapy", "patients", "events")]
         blocks.append(Table(caption=wording.text("therapies.caption"), head=heads, rows=lines))
     blocks += _levels(logged, wording)
@@ -92,7 +92,7 @@ def _levels(logged: Logged, wording: Wording) -> list[Block]:
         at = f"interval.levels.shifts.{key}"
         lines.append(
             (
-                text_cell(wording.name("therapy", key)),
+                text_cell(wording.therapy(key)),
                 *published,
                 model_cell(f"{at}.mean", shifts[key].mean, wording, "ratio"),
                 model_cell(f"{at}.sd", shifts[key].sd, wording, "ratio"),

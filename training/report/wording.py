@@ -41,8 +41,13 @@ class Wording:
         return f"report.{key}" in self.labels
 
     def name(self, kind: str, key: str) -> str:
-        """A label of another table (`family`, `therapy`, `feature`...), the key itself where there is none."""
+        """A label of another table (`family`, `feature`...), the key itself where there is none."""
         return self.labels.get(f"{kind}.{key}", key)
+
+    def therapy(self, key: str) -> str:
+        """Name of a product with the key of the therapy, since a product has a therapy for each indication."""
+        name = self.name("therapy", key)
+        return key if name == key else self.text("therapy.named", name=name, therapy=key)
 
     def word(self, kind: str, key: str) -> str:
         """A label of the report such as `model.logistic`, the key itself where there is none."""

@@ -162,7 +162,7 @@ def test_a_small_group_or_site_is_suppressed(written):
     file, page, _ = written()
     assert "Site left out: tiny" in page.text
     assert "0.31" not in page.text.split("Stability")[0].split("Other sites")[-1]
-    row = re.search(r"<tr><th scope=\"row\">brexucabtagene autoleucel</th>(.*?)</tr>", file.read_text())
+    row = re.search(r"<tr><th scope=\"row\">brexucabtagene autoleucel \(brexu-cel_ALL\)</th>(.*?)</tr>", file.read_text())
     assert re.findall(r"<td>(.*?)</td>", row[1]) == ["fewer than 20", "suppressed"]
 
 
