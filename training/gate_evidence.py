@@ -168,7 +168,7 @@ def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:
         dose=[f"{dose}" for dose in rows["dose"].tolist()],
         landmark_hours=[f"{hours:g}" for hours in rows["landmark_hours"].tolist()],
         horizon=["rest" if whole else f"{hour:g}" for hour, whole in zip(horizons, rest, strict=True)],
-    )
+    ).astype(dict.fromkeys((*ROW, "patient"), "str"))
 
 
 def _with_groups(rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

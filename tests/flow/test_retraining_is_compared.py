@@ -58,6 +58,23 @@ def test_known_and_new_patients_get_the_risks_of_models_that_had_not_seen_them(r
     assert not np.allclose(told.loc[~new, "champion"], told.loc[~new, "risk"])  # out of fold, not in sample
 
 
+def test_a_retraining_without_new_patients_compares_the_known_ones(trained_registry, tmp_path):
+    for file in trained_registry.folder.glob("*.db*"):
+        shutil.copy(file, tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    same = simulate(COURSES, SEED, therapies=THERAPIES, absolute_times=True).write(tmp_path / "same")
+    with few_events_suffice():
+        train_and_register(
+            prepare(read_cohort(same), LANDMARKS), tracking_uri=uri, family="cd19_cart", seed=SEED + 1,
+            n_folds=2, refits=0, resamples=0,
+        )  # fmt: skip
+    pseudonyms = Pseudonyms(open_store(uri).pseudonym_key())
+    challenger, champion = (kept_side(NAME, version, pseudonyms, tracking_uri=uri) for version in ("2", "1"))
+    assert len(challenger.on_new) == 0
+    pairs = from_training(challenger, champion)
+    assert (pairs.problem, set(pairs.rows["group"])) == ("", {"known"})
+
+
 def test_the_gate_says_whom_it_compared_and_with_whom(retrained):
     uri, _ = retrained
     with pytest.raises(GateError) as refused:
