@@ -37,7 +37,7 @@ class Scorer:
     """Answers with a fixed set of registered models, one per therapy family; immutable.
 
     Args:
-        models: model and version by family, as `training.track.load_champions` gives them.
+        models: model and version by family, as `training.champions.load_champions` gives them.
         therapies: investigational therapies beside the catalogue, by key.
     """
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crsrisk._version import __version__
 from crsrisk.errors import ModelError
 from training.artefact import load_model, read_manifest, save_model
-from training.champions import list_models, load_champions, load_registered, load_uri
 from training.kept import Kept, digest_tag
 from training.model import RiskModel
 from training.registry import (
@@ -58,10 +57,6 @@ __all__ = [  # the names of the registry that callers of this module use
     "Metric",
     "ModelInfo",
     "Registered",
-    "list_models",
-    "load_champions",
-    "load_registered",
-    "load_uri",
     "log_files",
     "log_training",
     "model_beside",

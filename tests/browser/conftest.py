@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 from serving.api import create_app
 from serving.pages import CohortPatients, pages_router
 from serving.scorer import Scorer
-from training.track import load_champions
+from training.champions import load_champions
 
 if TYPE_CHECKING:
     from crsrisk.cohort import Cohort

@@ -11,9 +11,10 @@ from crsrisk.errors import ModelError, NotEnoughDataError
 from tests.toy_models import offset_model, tree_model
 from tests.unit.training.cohorts import GLOFIT, cohort, course, quiet
 from tests.unit.training.test_crossvalidate import some
+from training.champions import load_uri
 from training.external import evaluate_model, evaluate_registered, risks_of
 from training.offset import sigmoid
-from training.track import FamilyRun, ModelInfo, load_uri, log_training
+from training.track import FamilyRun, ModelInfo, log_training
 from training.verdict import CANNOT_TELL, WORDS
 
 INFO = ModelInfo("crsrisk-cd19_cart", "7", "sha256:model")

@@ -18,10 +18,10 @@ from tests.unit.training.report_pages import (
     read_run,
     rounds_to,
 )
+from training.champions import list_models
 from training.report.about import HEADLINE
 from training.report.logged import TABLES
 from training.report.write import SECTIONS, write_report
-from training.track import list_models
 
 pytestmark = pytest.mark.xdist_group("registry")
 
