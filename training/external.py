@@ -32,6 +32,7 @@ from training.design import Design
 from training.evaluate import Metric, averaged, evaluate, metrics, row_arrays
 from training.fit_input import start_of
 from training.instability import instability_notes, model_instability
+from training.kept import NO_LIST
 from training.model import RiskModel
 from training.net_benefit import GRID
 from training.offset import sigmoid
@@ -171,7 +172,7 @@ def evaluate_registered(
     """A registered model on other data.
 
     Args:
-        cohort: patients whom the model never saw.
+        cohort: patients whom the model never saw; a note counts those whom it learned from.
         uri: models:/NAME/VERSION or models:/NAME@ALIAS.
         tracking_uri: MLflow tracking and registry address.
         store_url: address of the store of champions; None: beside a registry in SQLite.
@@ -205,11 +206,9 @@ SAME_COHORT = "This is the cohort that the model learned from: the numbers are t
 
 
 def _known(known: NDArray[np.bool_] | None) -> tuple[str, ...]:
+    """What to say of patients whom the model may have learned from, see `known_patients`."""
     if known is None:
-        return (
-            "Whether the model learned from any of these patients can't be told: the version kept no list of them "
-            "under the key of this store.",
-        )
+        return (f"{NO_LIST} Make sure of it, or the numbers may be too good.",)
     if not known.any():
         return ()
     return (

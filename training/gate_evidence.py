@@ -159,7 +159,7 @@ def leak_findings(cohort: Cohort) -> Leaks:
 
 
 def named_rows(rows: pd.DataFrame, pseudonyms: Pseudonyms) -> pd.DataFrame:
-    """Labelled rows with `course`, `patient` and `horizon` in the evidence's words."""
+    """Labelled rows with `course`, `patient` and `horizon` in the evidence's words: text, also of no row at all."""
     rest = rows["rest_of_window"].to_numpy(dtype=bool)
     horizons = rows["horizon_hours"].tolist()
     return rows.assign(

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EVIDENCE, ON_NEW, PATIENTS = "gate_evidence", "champion_on_new", "training_patients"
+NO_LIST = (
+    "Whether any of these patients was in the training data can't be told: the version kept no list of them under the "
+    "key of this store."
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from training.crossvalidate import Prepared, prepare
 from training.design import Design
 from training.fit import level_data
 from training.fit_input import start_of
+from training.kept import NO_LIST
 from training.model import RiskModel
 from training.pooling import LevelData, TherapyShift, before_outcomes, learned
 
@@ -150,10 +151,7 @@ def learn_and_register(
     return Learning(registered, _table(model, after, new, prepared.cohort.therapies), left_out, notes)
 
 
-UNKNOWN = (
-    "Whether any of these patients was in the training data can't be told: the version kept no list of them under the "
-    "key of this store. A patient who counts twice makes the levels too sure."
-)
+UNKNOWN = f"{NO_LIST} A patient who counts twice makes the levels too sure."
 
 
 def _kept(
